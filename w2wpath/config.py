@@ -1,0 +1,172 @@
+"""Settings of every stage: pydantic models that refuse unknown keys; flag over TOML over default."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from w2wpath.errors import ConfigError, did_you_mean
+
+
+class Settings(BaseModel):
+    """Frozen settings of one stage; an unknown key is an error."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def digest(self, *, without: frozenset[str] = frozenset()) -> str:
+        """Return a sha256 over the settings, `without` those that cannot change a result."""
+        table = {key: value for key, value in self.model_dump(mode="json").items() if key not in without}
+        return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
+
+
+class TileSettings(Settings):
+    """Settings of ``w2wpath tile``. Shares are parts of a tile's area, 0 to 1."""
+
+    tile_px: int = Field(224, ge=8, le=4096)
+    mpp: float = Field(0.5, gt=0)
+    stride_px: int | None = Field(None, ge=1)
+    """Grid step in output pixels; None means tile_px (no overlap)."""
+    anchor: Literal["slide", "roi"] = "slide"
+    """Where the grid starts: the slide's (0, 0), or the corner of the ROIs' common bounding box."""
+    origin: Literal["auto", "qupath", "slide"] = "auto"
+    min_share: float = Field(0.1, gt=0, le=1)
+    """A candidate whose classes cover less than this of it is not stored."""
+    label_share: float = Field(0.5, gt=0, le=1)
+    """A tile takes the label of the class that covers at least this share of it ..."""
+    conflict_share: float = Field(0.25, gt=0, le=1)
+    """... unless another class covers at least this share."""
+    classes: tuple[str, ...] | None = None
+    """The only classes to accept; None accepts every class found."""
+    allow_upsample: bool = False
+
+    @property
+    def step_px(self) -> int:
+        """Grid step in output pixels."""
+        return self.tile_px if self.stride_px is None else self.stride_px
+
+
+class NetSettings(Settings):
+    """How Wise and Wiped are built and trained. R-numbers are the method's requirements."""
+
+    backbone: str = "densenet121"
+    """Any timm model name (R1, R3)."""
+    dropout_rate: float = Field(0.3, ge=0, lt=1)
+    """Share of activations dropped after each convolution, pooling and fully connected layer of Wise (R1)."""
+    dropout_kind: Literal["element", "channel"] = "element"
+    mask_batch: int = Field(16, ge=1)
+    """Tiles that share one dropout mask in a pass; 1 draws a mask for every tile."""
+    draws: int = Field(25, ge=1)
+    """MC passes of the exact uncertainty at the end (R6)."""
+    max_epochs: int = Field(100, ge=1)
+    median_window: int = Field(11, ge=1)
+    std_window: int = Field(40, ge=2)
+    std_below: float = Field(0.01, gt=0)
+    """Stop when the std of the median-filtered delta over `std_window` epochs falls below this (R11, R12)."""
+    ema_decay: float = Field(0.9, ge=0, lt=1)
+    """Decay of the moving average of the training forwards that tracks the uncertainty."""
+    label_weight: float = Field(1.0, ge=0)
+    """Weight of the given label's Brier score in the score that decides; 0 is the paper (u alone)."""
+    batch_size: int = Field(64, ge=2)
+    lr: float = Field(0.05, gt=0)
+    momentum: float = Field(0.9, ge=0, lt=1)
+    weight_decay: float = Field(0.001, ge=0)
+    schedule: Literal["cosine", "constant"] = "cosine"
+    """Learning rate over `max_epochs`."""
+    augment: Literal["flips", "none"] = "flips"
+    """Random flips and quarter turns while training; scores are always taken without."""
+    wiped_epochs: int | None = Field(None, ge=1)
+    """Epochs of Wiped; None means as many as Wise ran."""
+    seed: int = Field(0, ge=0)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    """`auto` takes bf16 where the device computes in it natively, fp32 elsewhere."""
+
+
+class CleanSettings(NetSettings):
+    """Settings of ``w2wpath clean``."""
+
+    folds: int = Field(5, ge=2)
+
+    def net(self) -> NetSettings:
+        """Return the part that builds and trains networks."""
+        return NetSettings(**{key: getattr(self, key) for key in NetSettings.model_fields})
+
+
+class HeatmapSettings(Settings):
+    """Settings of ``w2wpath heatmap``."""
+
+    draws: int = Field(25, ge=1)
+    tissue_share: float = Field(0.1, ge=0, le=1)
+    """A tile is analysed when at least this share of it is tissue."""
+    threshold: float | None = None
+    """Uncertainty above which a tile is masked; None takes the model's own."""
+    opacity: float = Field(0.5, gt=0, le=1)
+    batch_size: int = Field(64, ge=1)
+    device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+
+    @model_validator(mode="after")
+    def _threshold_is_a_gini_value(self) -> HeatmapSettings:
+        if self.threshold is not None and not 0 <= self.threshold <= 1:
+            raise ValueError(f"threshold must lie between 0 and 1, got {self.threshold:g}")
+        return self
+
+
+STAGES: Mapping[str, type[Settings]] = {"tile": TileSettings, "clean": CleanSettings, "heatmap": HeatmapSettings}
+
+S = TypeVar("S", bound=Settings)
+
+
+def load(
+    model: type[S], stage: str, toml: Path | None, flags: Mapping[str, Any], base: Mapping[str, Any] | None = None
+) -> S:
+    """Build a stage's settings: flags that are not None, over the TOML's table `stage`, over `base`, over defaults.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not TOML, a table or key is unknown, or a value is out of range.
+    """
+    table: dict[str, Any] = dict(base or {})
+    if toml is not None:
+        table |= _read_table(toml, stage, model)
+    given = {key: value for key, value in flags.items() if value is not None}
+    return _build(model, table | given, f"{toml.name}: [{stage}]" if toml else stage)
+
+
+def _read_table(toml: Path, stage: str, model: type[Settings]) -> dict[str, Any]:
+    try:
+        whole = tomllib.loads(toml.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ConfigError(f"{toml}: no such file. Give --config an existing TOML file.") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{toml}: not valid TOML ({error}). Mend the line, or leave --config out.") from None
+    stages = sorted(STAGES)
+    for name in whole:
+        if name not in STAGES:
+            hint = did_you_mean(name, stages)
+            raise ConfigError(f"{toml.name}: table must be one of {', '.join(stages)}; got {name!r}.{hint}")
+    found: dict[str, Any] = whole.get(stage, {})
+    known = sorted(model.model_fields)
+    for key in found:
+        if key not in model.model_fields:
+            hint = did_you_mean(key, known)
+            raise ConfigError(f"{toml.name}: [{stage}] setting must be one of {', '.join(known)}; got {key!r}.{hint}")
+    return found
+
+
+def _build(model: type[S], table: Mapping[str, Any], where: str) -> S:
+    try:
+        return model(**table)
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = ".".join(str(part) for part in first["loc"])
+        got = f"; got {first['input']!r}" if name else ""
+        why = first["msg"].removeprefix("Value error, ")
+        raise ConfigError(f"{where}{': ' + name if name else ''}: {why[0].lower()}{why[1:]}{got}.") from None

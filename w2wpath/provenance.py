@@ -1,0 +1,95 @@
+"""What ran: command, settings, versions, seeds and times, as one line of JSON beside every output."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import sys
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from w2wpath.errors import SlideError, writing
+
+PACKAGES = ("w2wpath", "numpy", "zarr", "shapely", "openslide-python", "torch", "timm")
+MIB = 1 << 20
+
+
+def fingerprint(path: Path) -> str:
+    """Return a quick sha256 of a slide file: its size, first and last MiB and 16 evenly spaced 64 KiB blocks.
+
+    Raises
+    ------
+    SlideError
+        The file cannot be read.
+    """
+    try:
+        size = path.stat().st_size
+        digest = hashlib.sha256(str(size).encode())
+        spans = [(0, MIB), (max(0, size - MIB), MIB), *((size * i // 16, 64 * 1024) for i in range(16))]
+        with path.open("rb") as file:
+            for start, length in spans:
+                file.seek(start)
+                digest.update(file.read(length))
+    except OSError as error:
+        raise SlideError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from error
+    return digest.hexdigest()
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of Python and of the packages that shape results."""
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def record(command: str, settings: Mapping[str, Any], **facts: Any) -> dict[str, Any]:
+    """Return one provenance record: what was run, with which settings and versions, at what time (UTC)."""
+    return {
+        "command": command,
+        "argv": sys.argv[1:],
+        "time": datetime.now(UTC).isoformat(timespec="seconds"),
+        "settings": dict(settings),
+        "versions": versions(),
+        **facts,
+    }
+
+
+def append_line(path: Path, entry: Mapping[str, Any]) -> None:
+    """Append `entry` to a JSON-lines file in one write, so that concurrent writers do not mix their lines."""
+    line = json.dumps(entry, sort_keys=True, default=str) + "\n"
+    with writing(path), open(path, "ab", buffering=0) as file:
+        file.write(line.encode())
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Write a small file so that it appears whole or not at all (scratch beside it, then rename)."""
+    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    data = content.encode() if isinstance(content, str) else content
+    with writing(path):
+        try:
+            scratch.write_bytes(data)
+            os.replace(scratch, path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+class Clock:
+    """Measures elapsed wall-clock seconds from its creation."""
+
+    def __init__(self) -> None:
+        self._start = time.perf_counter()
+
+    @property
+    def seconds(self) -> float:
+        """Seconds since creation."""
+        return time.perf_counter() - self._start

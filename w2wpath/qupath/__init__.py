@@ -1,0 +1,1 @@
+"""ANNOTATIONS: QuPath GeoJSON in and out."""

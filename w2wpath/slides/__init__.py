@@ -1,0 +1,1 @@
+"""SLIDE: one contract, whichever library reads the file; and the tissue mask."""

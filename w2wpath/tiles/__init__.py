@@ -1,0 +1,1 @@
+"""TILES: grid, labels by exact area share, cutting, the zarr store, cohorts."""

@@ -1,0 +1,233 @@
+"""Tile one slide, or a cohort of slides, into a store; one bad slide never stops the others."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+from typing import Any
+
+from w2wpath.config import TileSettings
+from w2wpath.errors import CohortError, DiskError, W2wError, did_you_mean
+from w2wpath.frames import resolve_origin, tile_scale
+from w2wpath.progress import Progress, Silent
+from w2wpath.provenance import append_line, fingerprint, record
+from w2wpath.qupath.read import read_rois
+from w2wpath.slides.reader import open_slide, require_mpp
+from w2wpath.tiles.cut import RESAMPLE, cut
+from w2wpath.tiles.layout import lay_out
+from w2wpath.tiles.store import SlideTiles, StoreSpec, TileStore
+
+COLUMNS = ("slide", "rois", "patient", "slide_mpp", "origin")
+NEEDED = ("slide", "rois")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One slide to tile: its file, its annotations, and what the user said of it."""
+
+    slide: Path
+    rois: Path
+    patient: str | None = None
+    slide_mpp: float | None = None
+    origin: str | None = None
+
+    @property
+    def name(self) -> str:
+        """The slide's name in the store: its file stem."""
+        return self.slide.stem
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one slide: ``tiled``, ``unchanged`` or ``failed`` (then `error` says why)."""
+
+    slide: str
+    status: str
+    tiles: int = 0
+    by_class: tuple[tuple[str, int], ...] = ()
+    border: int = 0
+    conflict: int = 0
+    skipped_objects: tuple[tuple[str, int], ...] = ()
+    patient_guessed: bool = False
+    error: str = ""
+
+
+def read_cohort(path: Path) -> list[Entry]:
+    """Read a cohort table: columns slide, rois, and optionally patient, slide_mpp, origin; paths relative to it.
+
+    Raises
+    ------
+    CohortError
+        The file is missing or empty, a column is missing or unknown, a cell is empty or wrong, or two slides
+        share a file stem.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except FileNotFoundError:
+        raise CohortError(f"{path}: no such cohort table. Give a CSV with columns slide, rois, patient.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(f"{path}: not a readable CSV ({error}). Save it as UTF-8, comma separated.") from None
+    if not rows:
+        raise CohortError(f"{path}: holds no slide. Give one row per slide below the header slide, rois, patient.")
+    for column in rows[0]:
+        if column not in COLUMNS:
+            hint = did_you_mean(str(column), COLUMNS)
+            raise CohortError(f"{path}: column must be one of {', '.join(COLUMNS)}; got {column!r}.{hint}")
+    missing = [column for column in NEEDED if column not in rows[0]]
+    if missing:
+        raise CohortError(f"{path}: column {missing[0]!r} is missing. Give columns slide, rois, patient.")
+    entries = [_entry(row, line, path) for line, row in enumerate(rows, start=2)]
+    _refuse_equal_stems(entries, path)
+    return entries
+
+
+def _entry(row: dict[str, str | None], line: int, path: Path) -> Entry:
+    for column in NEEDED:
+        if not (row.get(column) or "").strip():
+            raise CohortError(f"{path}: line {line}: {column} is empty. Give the file, relative to the table.")
+    mpp_text = (row.get("slide_mpp") or "").strip()
+    try:
+        mpp = float(mpp_text) if mpp_text else None
+    except ValueError:
+        mpp = -1.0
+    if mpp is not None and not 0 < mpp < 1000:
+        raise CohortError(
+            f"{path}: line {line}: slide_mpp is {mpp_text!r}. Give um per pixel, like 0.25, or leave it empty."
+        )
+    origin = (row.get("origin") or "").strip() or None
+    if origin not in (None, "auto", "qupath", "slide"):
+        raise CohortError(f"{path}: line {line}: origin must be one of auto, qupath, slide; got {origin!r}.")
+    here = path.parent
+    return Entry(
+        here / str(row["slide"]).strip(),
+        here / str(row["rois"]).strip(),
+        (row.get("patient") or "").strip() or None,
+        mpp,
+        origin,
+    )
+
+
+def _refuse_equal_stems(entries: Sequence[Entry], path: Path) -> None:
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        other = seen.setdefault(entry.name, entry)
+        if other is not entry:
+            raise CohortError(
+                f"{path}: {other.slide} and {entry.slide} share the name {entry.name!r}. "
+                "Rename one of them: the file stem names the slide in the store."
+            )
+
+
+def tile(
+    store_path: Path | str,
+    entries: Sequence[Entry],
+    settings: TileSettings | None = None,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> list[Outcome]:
+    """Tile slides into a store; a slide that fails is reported and the others go on.
+
+    Parameters
+    ----------
+    store_path
+        The store; made if it is not there.
+    workers
+        Processes (spawned), each taking whole slides. A slide is read by threads in any case.
+
+    Raises
+    ------
+    StoreError
+        The store is not ours, or holds tiles of other settings.
+    DiskError
+        There is no room; slides finished before stay.
+    """
+    settings = settings or TileSettings()
+    progress = progress or Silent()
+    store = TileStore.create_or_open(store_path, StoreSpec(settings.tile_px, settings.mpp, settings.step_px, RESAMPLE))
+    outcomes: dict[str, Outcome] = {}
+    with progress.track("tile", len(entries)) as step:
+        for outcome in _outcomes(store, entries, settings, workers):
+            outcomes[outcome.slide] = outcome
+            step(1, f"{outcome.slide}: {outcome.error or f'{outcome.tiles} tiles, {outcome.status}'}")
+    ordered = [outcomes[entry.name] for entry in entries]
+    append_line(
+        store.path.with_name(f"{store.path.name}.provenance.jsonl"),
+        record(
+            "tile",
+            settings.model_dump(mode="json"),
+            inputs=[{"slide": str(entry.slide), "rois": str(entry.rois)} for entry in entries],
+            outcomes={outcome.slide: outcome.error or outcome.status for outcome in ordered},
+        ),
+    )
+    return ordered
+
+
+def _outcomes(store: TileStore, entries: Sequence[Entry], settings: TileSettings, workers: int) -> Any:
+    if workers <= 1 or len(entries) <= 1:
+        for entry in entries:
+            yield tile_slide(store.path, entry, settings)
+        return
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+        waiting: dict[Future[Outcome], Entry] = {
+            pool.submit(tile_slide, store.path, entry, settings): entry for entry in entries
+        }
+        for done in as_completed(waiting):
+            try:
+                yield done.result()
+            except DiskError:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+
+def tile_slide(store_path: Path, entry: Entry, settings: TileSettings) -> Outcome:
+    """Tile one slide into an existing store; its own faults become an :class:`Outcome`, a full disk raises."""
+    store = TileStore.open(store_path)
+    try:
+        return _tile_slide(store, entry, settings)
+    except DiskError:
+        raise
+    except W2wError as error:
+        return Outcome(entry.name, "failed", error=str(error))
+
+
+def _tile_slide(store: TileStore, entry: Entry, settings: TileSettings) -> Outcome:
+    with open_slide(entry.slide, slide_mpp=entry.slide_mpp) as slide:
+        scale = tile_scale(
+            tile_px=settings.tile_px,
+            stride_px=settings.step_px,
+            mpp=settings.mpp,
+            slide_mpp=require_mpp(slide),
+            allow_upsample=settings.allow_upsample,
+            where=str(entry.slide),
+        )
+        rois = read_rois(entry.rois)
+        origin = resolve_origin(entry.origin or settings.origin, slide.bounds_xy0, str(entry.slide))
+        tiles = lay_out(slide, entry.slide, scale, rois, origin, entry.patient, settings, fingerprint(entry.slide))
+        status = "unchanged"
+        if not _same(store, entry.name, tiles):
+            store.add(entry.name, tiles, cut(slide, tiles.columns["x0"], tiles.columns["y0"], scale))
+            status = "tiled"
+    counts = tiles.attributes["counts"]
+    return Outcome(
+        entry.name,
+        status,
+        tiles.n,
+        tuple(counts["by_class"].items()),
+        counts["border"],
+        counts["conflict"],
+        tuple(sorted(rois.skipped().items())),
+        patient_guessed=entry.patient is None,
+    )
+
+
+def _same(store: TileStore, name: str, tiles: SlideTiles) -> bool:
+    if name not in store.slides():
+        return False
+    had = store.attributes(name)
+    return all(had.get(key) == tiles.attributes[key] for key in ("pixels_hash", "labels_hash"))
