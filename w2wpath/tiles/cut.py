@@ -35,7 +35,7 @@ def cut(
     with ThreadPoolExecutor(workers) as pool:
         # a bounded window keeps memory flat whatever the number of tiles
         while window := list(islice(corners, 64 * workers)):
-            yield from pool.map(lambda corner: cut_one(slide, *corner, level, scale), window)
+            yield from pool.map(lambda corner: cut_one(slide, corner[0], corner[1], level, scale), window)
 
 
 def cut_one(slide: Slide, x0: int, y0: int, level: int, scale: Scale) -> NDArray[np.uint8]:

@@ -142,7 +142,8 @@ class TileStore:
             has, wants = store.spec, spec
             raise StoreError(
                 f"{path}: holds tiles of {has.tile_px} px at {has.mpp:g} um/px with step {has.stride_px} "
-                f"({has.resample}); asked for {wants.tile_px} px at {wants.mpp:g} um/px with step {wants.stride_px} ({wants.resample}). "
+                f"({has.resample}); asked for {wants.tile_px} px at {wants.mpp:g} um/px "
+                f"with step {wants.stride_px} ({wants.resample}). "
                 "Use the same settings, or another store with -o."
             )
         return store
@@ -169,7 +170,7 @@ class TileStore:
             columns = {name: np.asarray(_array(group, name)[...]) for name in COLUMNS}
             return SlideTiles(columns, dict(group.attrs.asdict()))
 
-    def images(self, slide: str, rows: NDArray[np.integer[Any]] | None = None) -> NDArray[np.uint8]:
+    def images(self, slide: str, rows: NDArray[np.int32] | None = None) -> NDArray[np.uint8]:
         """Return tiles ``(n, tile_px, tile_px, 3)`` uint8 RGB of a slide; `rows` must rise, None means all."""
         with self._damage(slide):
             images = _array(zarr.open_group(self.path / "slides" / slide, mode="r"), "images")
@@ -308,7 +309,7 @@ def _create(path: Path, spec: StoreSpec) -> None:
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            attributes = {"w2wpath": {"schema": SCHEMA, "version": "0.1", **spec.__dict__}}
+            attributes: dict[str, Any] = {"w2wpath": {"schema": SCHEMA, "version": "0.1", **spec.__dict__}}
             zarr.open_group(fresh, mode="w", attributes=attributes)
             fresh.rename(path)
         except OSError as error:
@@ -358,7 +359,8 @@ def _batches(pixels: Iterable[NDArray[np.uint8]], size: int) -> Iterator[tuple[i
 
 
 def _joined(codes: NDArray[Any], own: Sequence[str], joint: Sequence[str]) -> NDArray[np.int32]:
-    return np.array([joint.index(name) for name in own], dtype=np.int32)[codes]
+    to_joint: NDArray[np.int32] = np.array([joint.index(name) for name in own], dtype=np.int32)
+    return np.asarray(to_joint[codes])
 
 
 def _joined_labels(part: SlideTiles, classes: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
