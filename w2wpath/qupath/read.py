@@ -167,9 +167,8 @@ def _area(feature: Mapping[str, Any]) -> tuple[BaseGeometry | None, str]:
     if kind != "annotation":
         return None, f"object type {kind}"
     geometry = feature.get("geometry")
-    form = geometry.get("type") if isinstance(geometry, dict) else None
-    if form not in ("Polygon", "MultiPolygon"):
-        return None, f"geometry {form} has no area"
+    if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
+        return None, f"geometry {geometry.get('type') if isinstance(geometry, dict) else None} has no area"
     plane = geometry.get("plane") or {}
     if plane.get("z", 0) or plane.get("t", 0):
         return None, f"on plane z={plane.get('z', 0)}, t={plane.get('t', 0)}"

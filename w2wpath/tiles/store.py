@@ -170,11 +170,11 @@ class TileStore:
             columns = {name: np.asarray(_array(group, name)[...]) for name in COLUMNS}
             return SlideTiles(columns, dict(group.attrs.asdict()))
 
-    def images(self, slide: str, rows: NDArray[np.int32] | None = None) -> NDArray[np.uint8]:
+    def images(self, slide: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """Return tiles ``(n, tile_px, tile_px, 3)`` uint8 RGB of a slide; `rows` must rise, None means all."""
         with self._damage(slide):
             images = _array(zarr.open_group(self.path / "slides" / slide, mode="r"), "images")
-            return np.asarray(images[...] if rows is None else images.oindex[rows])
+            return np.asarray(images[...] if rows is None else images.oindex[rows.astype(np.intp)])
 
     def add(self, slide: str, tiles: SlideTiles, pixels: Iterable[NDArray[np.uint8]]) -> None:
         """Write a slide's group beside the store, then rename it into place; a group of that name is replaced.
