@@ -11,12 +11,12 @@ from typing import Any
 _LAZY = {
     "Model": "w2wpath.w2wnet.nets.bundle",
     "TileStore": "w2wpath.tiles.store",
-    "clean": "w2wpath.w2wnet.procedure",
+    "clean": "w2wpath.w2wnet.clean",
     "heatmap": "w2wpath.heatmaps.run",
     "open_slide": "w2wpath.slides.reader",
     "read_rois": "w2wpath.qupath.read",
     "tile": "w2wpath.tiles.cohort",
-    "train": "w2wpath.w2wnet.nets.training",
+    "train": "w2wpath.w2wnet.nets.train",
 }
 
 __all__ = sorted(_LAZY)

@@ -1,0 +1,1 @@
+"""ADAPTERS: data sets with known truth."""

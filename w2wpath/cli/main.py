@@ -1,0 +1,59 @@
+"""Entry point: the commands, their exit codes, and errors in words.
+
+Exit codes: 0 all done; 1 an error in words; 2 wrong usage; 3 done, but some inputs were skipped (they are listed).
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+from typing import NoReturn
+
+import typer
+
+from w2wpath.cli import clean, demo, evaluate, heatmap, tile, train
+from w2wpath.errors import W2wError, full_disk
+
+app = typer.Typer(
+    help="Annotated regions of whole-slide images become labelled tiles; W2WNet finds the spurious ones; "
+    "slides come back as heatmaps in which uncertain tiles are masked.",
+    epilog="--debug after any command shows the traceback of an error. Research use only.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for module in (demo, tile, clean, train, heatmap, evaluate):
+    app.command(module.NAME)(module.run)
+
+
+@app.callback()
+def _commands() -> None:
+    """Keep `app` a group, so that every command is called by its name."""
+
+
+def main() -> NoReturn:
+    """Run the command line."""
+    debug = "--debug" in sys.argv[1:]
+    try:
+        app(args=[word for word in sys.argv[1:] if word != "--debug"], prog_name="w2wpath")
+    except W2wError as error:
+        _fail(str(error), debug)
+    except Exception as error:
+        full = full_disk(error)
+        where = f"{getattr(error, 'filename', None) or 'output'}: " if full else ""
+        words = (
+            f"{where}could not be written, {full}. Make room and run the same command again."
+            if full
+            else f"{type(error).__name__}: {error}. This is a fault of w2wpath; "
+            "run the command again with --debug and report what it shows."
+        )
+        _fail(words, debug)
+    sys.exit(0)
+
+
+def _fail(words: str, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    print(f"error: {words}", file=sys.stderr)  # noqa: T201 - the command line speaks
+    sys.exit(1)

@@ -1,0 +1,37 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+Store = Annotated[Path, typer.Option("--store", "-s", help="Tile store.")]
+Config = Annotated[Path | None, typer.Option("--config", help="TOML with a table for each stage; flags win over it.")]
+Json = Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")]
+Device = Annotated[str | None, typer.Option(help="auto, cpu, cuda or mps. [default: auto]")]
+Precision = Annotated[
+    str | None,
+    typer.Option(help="auto, fp32 or bf16; auto takes bf16 where the device computes in it. [default: auto]"),
+]
+Backbone = Annotated[str | None, typer.Option(help="Any timm model. [default: densenet121]")]
+MaxEpochs = Annotated[int | None, typer.Option(help="Most epochs a Wise may train. [default: 100]")]
+WipedEpochs = Annotated[int | None, typer.Option(help="Epochs of Wiped. [default: as many as its Wise ran]")]
+BatchSize = Annotated[int | None, typer.Option(help="Tiles per training step. [default: 64]")]
+Lr = Annotated[float | None, typer.Option(help="Learning rate. [default: 0.05]")]
+DropoutRate = Annotated[float | None, typer.Option(help="MC dropout rate of Wise. [default: 0.3]")]
+DropoutKind = Annotated[str | None, typer.Option(help="element or channel. [default: element]")]
+MaskBatch = Annotated[int | None, typer.Option(help="Tiles that share a dropout mask in a pass. [default: 16]")]
+Draws = Annotated[int | None, typer.Option(help="MC passes of the exact uncertainty. [default: 25]")]
+LabelWeight = Annotated[
+    float | None, typer.Option(help="Weight of the label's Brier score in the score; 0 is the paper. [default: 1.0]")
+]
+Seed = Annotated[int | None, typer.Option(help="Seed of folds and networks. [default: 0]")]
+SlideMpp = Annotated[
+    float | None, typer.Option("--slide-mpp", help="um per level-0 pixel of the slide, instead of its header's.")
+]
+Origin = Annotated[
+    str | None,
+    typer.Option(help="Frame of the annotations: auto, qupath or slide (level-0 pixels). [default: auto]"),
+]

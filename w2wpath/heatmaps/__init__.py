@@ -1,0 +1,1 @@
+"""READ A SLIDE: tiles to maps, and the pictures and files made of them."""

@@ -1,0 +1,119 @@
+"""The heatmap as a picture: class colours where the model is confident, a hatch where it is not."""
+
+from __future__ import annotations
+
+import io
+import math
+from typing import Any
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.collections import PatchCollection
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch, Rectangle
+from numpy.typing import NDArray
+
+from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
+from w2wpath.qupath.colours import class_colours
+
+RGBA = tuple[float, float, float, float]
+
+
+def overlay_png(maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity: float) -> bytes:
+    """Draw three panels (slide, class, uncertainty) with legends and a scale bar; return PNG bytes.
+
+    Parameters
+    ----------
+    thumbnail
+        (h, w, 3) uint8 RGB of the whole slide.
+    """
+    height, width = thumbnail.shape[:2]
+    # (left, right, bottom, top) in level-0 pixels, y downwards
+    extent0 = (0.0, float(maps.width0), float(maps.height0), 0.0)
+    aspect = height / width
+    figure = Figure(figsize=(15, max(3.2, 4.6 * aspect + 1.4)), layout="constrained")
+    axes = figure.subplots(1, 3)
+    figure.suptitle(title)
+    for axis in axes:
+        axis.imshow(thumbnail, extent=extent0, interpolation="none")
+        axis.set_axis_off()
+    axes[0].set_title("Slide")
+    _scale_bar(axes[0], extent0, maps.slide_mpp)
+    _class_panel(axes[1], maps, opacity)
+    _uncertainty_panel(figure, axes[2], maps, opacity)
+    for axis in axes:
+        axis.set_xlim(extent0[0], extent0[1])
+        axis.set_ylim(extent0[2], extent0[3])
+    buffer = io.BytesIO()
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=100)
+    return buffer.getvalue()
+
+
+def _squares(axis: Any, maps: Maps, rows: NDArray[np.intp], faces: list[RGBA], **look: Any) -> None:
+    if rows.size:
+        boxes = [Rectangle((maps.x0[i], maps.y0[i]), maps.side0, maps.side0) for i in rows]
+        axis.add_collection(PatchCollection(boxes, facecolors=faces, **look))
+
+
+def _hatch(axis: Any, maps: Maps) -> None:
+    rows = np.flatnonzero(maps.state == UNCERTAIN)
+    look = {"hatch": "////", "edgecolors": [(0.25, 0.25, 0.25, 1.0)], "linewidths": 0.4}
+    _squares(axis, maps, rows, [(1.0, 1.0, 1.0, 0.0)], **look)
+
+
+def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
+    colours = class_colours(maps.classes)
+    rows = np.flatnonzero(maps.state == CONFIDENT)
+    faces = [_rgba(colours[maps.classes[maps.predicted[i]]], opacity) for i in rows]
+    _squares(axis, maps, rows, faces, linewidths=0)
+    _hatch(axis, maps)
+    axis.set_title("Class, where confident")
+    analysed = max(1, int((maps.state != NOT_ANALYSED).sum()))
+    handles = [
+        Patch(
+            facecolor=_rgba(colours[name], opacity),
+            label=f"{name} {(maps.predicted[rows] == index).sum() / analysed:.0%}",
+        )
+        for index, name in enumerate(maps.classes)
+    ]
+    doubtful = (maps.state == UNCERTAIN).sum() / analysed
+    handles.append(
+        Patch(
+            facecolor="white",
+            edgecolor="0.25",
+            hatch="////",
+            label=f"uncertain (u > {maps.threshold:.2f}) {doubtful:.0%}",
+        )
+    )
+    axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False)
+
+
+def _uncertainty_panel(figure: Figure, axis: Any, maps: Maps, opacity: float) -> None:
+    # the largest possible u, not the slide's own: pictures of two slides stay comparable
+    scale = ScalarMappable(Normalize(0.0, 1.0 - 1.0 / len(maps.classes)), "cividis")
+    rows = np.flatnonzero(maps.state != NOT_ANALYSED)
+    faces = [(*colour[:3], min(1.0, opacity + 0.25)) for colour in scale.to_rgba(maps.u[rows]).tolist()]
+    _squares(axis, maps, rows, faces, linewidths=0)
+    axis.set_title("Uncertainty u of every analysed tile")
+    figure.colorbar(
+        scale, ax=axis, orientation="horizontal", shrink=0.7, label="u (0 sure, right end: all classes alike)"
+    )
+
+
+def _rgba(colour: tuple[int, int, int], opacity: float) -> RGBA:
+    return (colour[0] / 255, colour[1] / 255, colour[2] / 255, opacity)
+
+
+def _scale_bar(axis: Any, extent0: tuple[float, float, float, float], slide_mpp: float) -> None:
+    """Draw a bar of 1, 2 or 5 times a power of ten um, about a fifth of the slide wide."""
+    wanted_um = (extent0[1] - extent0[0]) * slide_mpp / 5
+    power = 10 ** math.floor(math.log10(wanted_um))
+    length_um = max(step * power for step in (1, 2, 5) if step * power <= wanted_um)
+    length0 = length_um / slide_mpp
+    left, base = extent0[1] * 0.03, extent0[2] * 0.97
+    axis.plot([left, left + length0], [base, base], color="black", linewidth=4, solid_capstyle="butt")
+    label = f"{length_um / 1000:g} mm" if length_um >= 1000 else f"{length_um:g} µm"
+    box = {"facecolor": "white", "alpha": 0.8, "edgecolor": "none", "pad": 1.5}
+    axis.text(left, base - extent0[2] * 0.02, label, va="bottom", bbox=box)

@@ -1,0 +1,151 @@
+"""Read the tissue of a slide with a model: probabilities, uncertainty and one of three states for every tile."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import islice
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2wpath.config import HeatmapSettings
+from w2wpath.frames import tile_scale
+from w2wpath.progress import Progress
+from w2wpath.slides.contract import Slide
+from w2wpath.slides.reader import require_mpp
+from w2wpath.slides.tissue import tissue_mask
+from w2wpath.tiles.cut import cut
+from w2wpath.tiles.grid import grid
+
+NOT_ANALYSED, CONFIDENT, UNCERTAIN = 0, 1, 2
+STATES = ("not analysed", "confident", "uncertain")
+
+
+class Uncertain(Protocol):
+    """Draws of one batch, as far as a map needs them."""
+
+    @property
+    def u_n(self) -> NDArray[np.float64]:
+        """Predictive uncertainty (n,)."""
+        ...
+
+    @property
+    def epistemic_n(self) -> NDArray[np.float64]:
+        """Part of u by which the draws disagree (n,)."""
+        ...
+
+
+class Reader(Protocol):
+    """What reading a slide needs of a model."""
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Class names in the order of probabilities."""
+        ...
+
+    def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], Uncertain]:
+        """Return probabilities (n, k) of tiles (n, h, w, 3), and their draws."""
+        ...
+
+
+@dataclass(frozen=True)
+class Maps:
+    """What a model says of a slide, one entry for each whole tile of the grid.
+
+    Attributes
+    ----------
+    x0, y0
+        (n,) int32 corners in level-0 pixels of the slide frame.
+    side0, step0, width0, height0
+        Side and grid step of tiles, size of the slide, in level-0 pixels.
+    state
+        (n,) uint8: not analysed, confident, uncertain.
+    probs_nk, u, epistemic
+        (n, k), (n,), (n,) float32; NaN where not analysed.
+    """
+
+    classes: tuple[str, ...]
+    x0: NDArray[np.int32]
+    y0: NDArray[np.int32]
+    side0: int
+    step0: int
+    width0: int
+    height0: int
+    slide_mpp: float
+    threshold: float
+    state: NDArray[np.uint8]
+    probs_nk: NDArray[np.float32]
+    u: NDArray[np.float32]
+    epistemic: NDArray[np.float32]
+
+    @property
+    def predicted(self) -> NDArray[np.int64]:
+        """Most probable class (n,) int64; -1 where not analysed."""
+        analysed = self.state != NOT_ANALYSED
+        best = np.where(analysed[:, None], self.probs_nk, 0.0).argmax(axis=1)
+        return np.where(analysed, best, -1)
+
+
+def read_slide(
+    slide: Slide,
+    model: Reader,
+    *,
+    tile_px: int,
+    mpp: float,
+    threshold: float,
+    settings: HeatmapSettings,
+    progress: Progress,
+) -> Maps:
+    """Run a model over the tissue of a slide, on a grid anchored at the slide's (0, 0).
+
+    Parameters
+    ----------
+    tile_px, mpp
+        What the model was trained on.
+    threshold
+        A tile with u above it is uncertain (strictly, R22).
+
+    Raises
+    ------
+    SlideError
+        Pixels cannot be decoded, or the slide has no um/px.
+    ConfigError
+        The slide is coarser than the model's scale.
+    """
+    slide_mpp = require_mpp(slide)
+    scale = tile_scale(
+        tile_px=tile_px, stride_px=tile_px, mpp=mpp, slide_mpp=slide_mpp, allow_upsample=False, where=str(slide.path)
+    )
+    x0, y0 = grid(scale, width0=slide.width0, height0=slide.height0)
+    tissue = tissue_mask(slide).share(x0, y0, scale.side0) >= settings.tissue_share
+    n, k = len(x0), len(model.classes)
+    probs = np.full((n, k), np.nan, dtype=np.float32)
+    u = np.full(n, np.nan, dtype=np.float32)
+    epistemic = np.full(n, np.nan, dtype=np.float32)
+    todo = np.flatnonzero(tissue)
+    pixels = cut(slide, x0[todo], y0[todo], scale)
+    with progress.track(f"read {slide.path.name}", len(todo)) as step:
+        for start in range(0, len(todo), settings.batch_size):
+            images = np.stack(list(islice(pixels, settings.batch_size)))
+            rows = todo[start : start + len(images)]
+            # the masks depend on the place of the batch only, so a run can be repeated
+            probs[rows], draws = model.predict(images, draws=settings.draws, seed=start)
+            u[rows], epistemic[rows] = draws.u_n, draws.epistemic_n
+            step(len(images), "")
+    state = np.where(tissue, np.where(u > threshold, UNCERTAIN, CONFIDENT), NOT_ANALYSED).astype(np.uint8)
+    return Maps(
+        classes=model.classes,
+        x0=x0,
+        y0=y0,
+        side0=scale.side0,
+        step0=scale.step0,
+        width0=slide.width0,
+        height0=slide.height0,
+        slide_mpp=slide_mpp,
+        threshold=threshold,
+        state=state,
+        probs_nk=probs,
+        u=u,
+        epistemic=epistemic,
+    )

@@ -1,0 +1,145 @@
+"""From a slide and a model to the files that people open: picture, QuPath tiles, table, summary."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import os
+import shutil
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+from w2wpath.config import HeatmapSettings
+from w2wpath.errors import writing
+from w2wpath.frames import resolve_origin
+from w2wpath.heatmaps.geojson import qupath_tiles
+from w2wpath.heatmaps.png import overlay_png
+from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN, Maps, Reader, read_slide
+from w2wpath.progress import Progress, Silent
+from w2wpath.provenance import fingerprint, record
+from w2wpath.qupath.write import write_tiles
+from w2wpath.slides.reader import open_slide
+
+THUMBNAIL_PX = 1600
+
+
+class Card(Protocol):
+    """What a heatmap needs to know of a model."""
+
+    tile_px: int
+    mpp: float
+    threshold: float
+
+
+@dataclass(frozen=True)
+class Heatmap:
+    """What `heatmap` made of one slide: the maps, the files, and the numbers of ``summary.json``."""
+
+    maps: Maps
+    files: tuple[Path, ...]
+    summary: Mapping[str, Any]
+
+
+def heatmap(
+    slide_path: Path | str,
+    model: Reader,
+    card: Card,
+    out: Path,
+    settings: HeatmapSettings | None = None,
+    *,
+    slide_mpp: float | None = None,
+    origin: str = "auto",
+    progress: Progress | None = None,
+) -> Heatmap:
+    """Read a slide and write ``<slide>.{overlay.png,geojson.gz,tiles.csv,summary.json}`` into `out`.
+
+    All files appear together at the end, by rename.
+
+    Parameters
+    ----------
+    model, card
+        A loaded model and its scale and threshold.
+    origin
+        Frame that the QuPath file is written for: ``auto``, ``qupath`` or ``slide``.
+
+    Raises
+    ------
+    SlideError, FrameError, ConfigError
+        The slide cannot be read, its frame is not known, or it is coarser than the model.
+    DiskError
+        There is no room; files of an earlier run stay.
+    """
+    settings, progress = settings or HeatmapSettings(), progress or Silent()
+    slide_path = Path(slide_path)
+    threshold = card.threshold if settings.threshold is None else settings.threshold
+    with open_slide(slide_path, slide_mpp=slide_mpp) as slide:
+        frame = resolve_origin(origin, slide.bounds_xy0, str(slide_path))
+        maps = read_slide(
+            slide,
+            model,
+            tile_px=card.tile_px,
+            mpp=card.mpp,
+            threshold=threshold,
+            settings=settings,
+            progress=progress,
+        )
+        thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    stem = slide_path.stem
+    slide_print = fingerprint(slide_path)
+    summary = _summary(maps, slide_path.name, frame.name)
+    picture = overlay_png(maps, thumbnail, f"{slide_path.name}: research use only", opacity=settings.opacity)
+    facts = record("heatmap", settings.model_dump(mode="json"), slide=slide_path.name, fingerprint=slide_print)
+    scratch = out / f".{stem}.{uuid.uuid4().hex}.partial"
+    with writing(out):
+        try:
+            scratch.mkdir(parents=True)
+            (scratch / f"{stem}.overlay.png").write_bytes(picture)
+            (scratch / f"{stem}.tiles.csv").write_text(_table(maps), "utf-8")
+            (scratch / f"{stem}.summary.json").write_text(
+                json.dumps({**summary, "provenance": facts}, indent=1) + "\n", "utf-8"
+            )
+            about = {"frame": frame.name, "bounds": [frame.dx0, frame.dy0], "threshold": threshold}
+            write_tiles(scratch / f"{stem}.geojson.gz", qupath_tiles(maps, frame, slide_print), about)
+            files = tuple(out / path.name for path in sorted(scratch.iterdir()))
+            for path in files:
+                os.replace(scratch / path.name, path)
+        finally:
+            shutil.rmtree(scratch, ignore_errors=True)
+    return Heatmap(maps, files, summary)
+
+
+def _summary(maps: Maps, name: str, frame: str) -> dict[str, Any]:
+    tile_mm2 = (maps.side0 * maps.slide_mpp / 1000) ** 2
+    confident = maps.state == CONFIDENT
+    analysed = int((maps.state != NOT_ANALYSED).sum())
+    uncertain = int((maps.state == UNCERTAIN).sum())
+    return {
+        "slide": name,
+        "tiles": {state: int((maps.state == code).sum()) for code, state in enumerate(STATES)},
+        "uncertain_share": uncertain / analysed if analysed else None,
+        "confident_area_mm2": {
+            name: round(float((confident & (maps.predicted == index)).sum() * tile_mm2), 6)
+            for index, name in enumerate(maps.classes)
+        },
+        "threshold": maps.threshold,
+        "tile_side_level0_px": maps.side0,
+        "slide_um_per_px": maps.slide_mpp,
+        "qupath_frame": frame,
+    }
+
+
+def _table(maps: Maps) -> str:
+    """Return a CSV of every tile; x0, y0, side0 are level-0 pixels of the slide frame, cells empty if not analysed."""
+    text = io.StringIO()
+    lines = csv.writer(text, lineterminator="\n")
+    lines.writerow(["x0", "y0", "side0", "state", "class", *(f"P({name})" for name in maps.classes), "u", "epistemic"])
+    for i, best in enumerate(maps.predicted):
+        where = [maps.x0[i], maps.y0[i], maps.side0, STATES[maps.state[i]]]
+        numbers = [*maps.probs_nk[i], maps.u[i], maps.epistemic[i]]
+        said = ["", *[""] * len(numbers)] if best < 0 else [maps.classes[best], *(f"{x:.4f}" for x in numbers)]
+        lines.writerow([*where, *said])
+    return text.getvalue()

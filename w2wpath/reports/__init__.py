@@ -1,0 +1,1 @@
+"""HTML base: one self-contained, offline page, everything escaped."""

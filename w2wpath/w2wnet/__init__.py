@@ -1,0 +1,1 @@
+"""CORE: W2WNet. NumPy everywhere but in `nets`, the torch island."""

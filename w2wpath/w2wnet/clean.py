@@ -1,0 +1,220 @@
+"""The procedure: a Wise per fold, votes on every tile, decisions. It receives a Learner and never imports torch."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2wpath.config import CleanSettings
+from w2wpath.errors import StoreError, writing
+from w2wpath.progress import Progress, Silent
+from w2wpath.provenance import record, write_whole
+from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.w2wnet.fit import draw_exact, fit_wise
+from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, make_folds, sides
+from w2wpath.w2wnet.learner import Learner
+from w2wpath.w2wnet.ledger import KEPT, REASONS, UNDECIDED, Decisions, new_run, vote, write_decisions
+
+RESULT_FREE = frozenset({"device"})
+"""Settings that may differ when an interrupted run goes on."""
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """What fold k says: votes on its training tiles, uncertainty of its test tiles. Rows index the table."""
+
+    train_rows: NDArray[np.intp]
+    excluded: NDArray[np.bool_]
+    score: NDArray[np.float32]
+    test_rows: NDArray[np.intp]
+    test_mean_nk: NDArray[np.float32]
+    test_u: NDArray[np.float32]
+    about: dict[str, Any]
+
+
+def clean(
+    store: TileStore,
+    learner_for: Callable[[TileTable], Learner],
+    settings: CleanSettings,
+    home: Path,
+    progress: Progress | None = None,
+) -> tuple[TileTable, Decisions]:
+    """Find the spurious tiles of a store, patient by patient, and write the decisions into it.
+
+    Parameters
+    ----------
+    learner_for
+        Makes the learner for a table of tiles.
+    home
+        Folder for what belongs to runs (``clean/<run>/``). A run there that was interrupted, with the same settings
+        on the same store, is taken up after its last whole fold.
+
+    Raises
+    ------
+    StoreError
+        No tile has a label.
+    FoldError
+        Patients or classes do not suffice.
+    NonFiniteScoreError
+        A network diverged.
+    """
+    progress = progress or Silent()
+    table = store.table()
+    rows = table.labelled()
+    if not rows.size:
+        raise StoreError(f"{store.path}: no tile carries a label. Check classes and ROIs, and tile again.")
+    judged = table.take(rows)
+    folds = make_folds(
+        judged.patients, judged.classes, judged.patient, judged.label, folds=settings.folds, seed=settings.seed
+    )
+    store_hash = store.content_hash()
+    run = _find_or_begin(home, settings, store_hash, folds)
+    fold_n = folds.fold_n(judged.patients, judged.patient)
+    results: list[FoldResult] = []
+    learner: Learner | None = None
+    for k in range(settings.folds):
+        found = _read_fold(home / run / f"fold-{k}.npz")
+        if found is None:
+            learner = learner or learner_for(table)
+            found = _clean_fold(learner, judged, rows, fold_n, k, settings, progress)
+            _write_fold(home / run / f"fold-{k}.npz", found)
+        else:
+            progress.say(f"fold {k}: taken from the interrupted run {run}")
+        results.append(found)
+    about = record(
+        "clean",
+        settings.model_dump(mode="json"),
+        store_hash=store_hash,
+        fold_table=folds.fold_of_patient,
+        fold_hash=folds.digest,
+        folds=[result.about for result in results],
+        classes=table.classes,
+    )
+    decisions = _decide(run, table, results, about)
+    write_decisions(store, table, decisions)
+    write_whole(home / run / "done", "")
+    return table, decisions
+
+
+def _clean_fold(
+    learner: Learner,
+    judged: TileTable,
+    rows: NDArray[np.intp],
+    fold_n: NDArray[np.int16],
+    k: int,
+    settings: CleanSettings,
+    progress: Progress,
+) -> FoldResult:
+    train, test = sides(fold_n, k)
+    assert_disjoint(judged.patient, fold_n)
+    what = f"fold {k + 1}/{settings.folds}"
+    n_classes = len(judged.classes)
+    run, fit = fit_wise(
+        learner, rows[train], judged.label[train], n_classes, settings.seed + k, settings, progress, what
+    )
+    unseen = draw_exact(run, rows[test], n_classes, settings.draws, progress, f"{what}: unseen patients")
+    right = unseen.mean_nk.argmax(axis=1) == judged.label[test]
+    return FoldResult(
+        train_rows=rows[train],
+        excluded=fit.excluded_n,
+        score=fit.score_n.astype(np.float32),
+        test_rows=rows[test],
+        test_mean_nk=unseen.mean_nk.astype(np.float32),
+        test_u=unseen.u_n.astype(np.float32),
+        about={
+            "fold": k,
+            "stop": _jsonable(asdict(fit.stop)),
+            "boundary": fit.boundary,
+            "threshold": fit.threshold,
+            "excluded": int(fit.excluded_n.sum()),
+            "train_tiles": len(train),
+            "test_tiles": len(test),
+            "test_accuracy": float(right.mean()),
+        },
+    )
+
+
+def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[str, Any]) -> Decisions:
+    n, folds = table.n, len(results)
+    votes = np.full((n, folds), -1, dtype=np.int8)
+    fold = np.full(n, -1, dtype=np.int16)
+    u = np.full(n, np.nan, dtype=np.float32)
+    predicted = np.full(n, -1, dtype=np.int16)
+    total = np.zeros(n)
+    for k, result in enumerate(results):
+        votes[result.train_rows, k] = result.excluded
+        total[result.train_rows] += result.score
+        fold[result.test_rows] = k
+        u[result.test_rows] = result.test_u
+        predicted[result.test_rows] = result.test_mean_nk.argmax(axis=1)
+    judged = table.label >= 0
+    state = np.where(judged, vote(votes), UNDECIDED).astype(np.uint8)
+    other_class = predicted != table.label
+    why = np.where(state == UNDECIDED, "tie", np.where(other_class, "label", "uncertain"))
+    why = np.where(state == KEPT, "", why)
+    why = np.where(judged, why, "no label")
+    return Decisions(
+        run=run,
+        state=state,
+        reason=np.array([REASONS.index(str(name)) for name in why], dtype=np.uint8),
+        votes=votes,
+        fold=fold,
+        u=u,
+        score=np.where(judged, total / max(folds - 1, 1), np.nan).astype(np.float32),
+        predicted=predicted,
+        label=table.label,
+        about=about,
+    )
+
+
+def _find_or_begin(home: Path, settings: CleanSettings, store_hash: str, folds: FoldTable) -> str:
+    """Return the newest unfinished run of the same settings on the same store, or begin a new one."""
+    key = json.dumps(
+        {"settings": settings.digest(without=RESULT_FREE), "store": store_hash, "folds": folds.digest}, sort_keys=True
+    )
+    if home.is_dir():
+        for path in sorted(home.iterdir(), reverse=True):
+            same = (path / "key.json").is_file() and (path / "key.json").read_text("utf-8") == key
+            if same and not (path / "done").exists():
+                return path.name
+    run = new_run()
+    with writing(home):
+        (home / run).mkdir(parents=True)
+    write_whole(home / run / "key.json", key)
+    lines = [f'"{name.replace(chr(34), chr(34) * 2)}",{k}' for name, k in folds.fold_of_patient]
+    write_whole(home / run / "folds.csv", "patient,fold\n" + "\n".join(lines) + "\n")
+    return run
+
+
+def _write_fold(path: Path, result: FoldResult) -> None:
+    arrays = {name: value for name, value in vars(result).items() if name != "about"}
+    scratch = path.with_suffix(".partial.npz")
+    with writing(path):
+        try:
+            np.savez(scratch, about=np.frombuffer(json.dumps(result.about).encode(), dtype=np.uint8), **arrays)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _read_fold(path: Path) -> FoldResult | None:
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as found:
+        arrays = {name: found[name] for name in found.files}
+    about = json.loads(arrays.pop("about").tobytes())
+    return FoldResult(about=about, **arrays)
+
+
+def _jsonable(stop: dict[str, Any]) -> dict[str, Any]:
+    """Replace NaN, which JSON has not, by None."""
+    return {
+        key: [None if np.isnan(x) else x for x in value] if isinstance(value, tuple) else value
+        for key, value in stop.items()
+    }

@@ -1,0 +1,140 @@
+"""Append-only decisions: which tiles a run keeps, excludes or leaves undecided, and why."""
+
+from __future__ import annotations
+
+import json
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+import zarr
+from numpy.typing import NDArray
+
+from w2wpath.errors import RunError, StoreError
+from w2wpath.tiles.store import TileStore, TileTable
+
+KEPT, EXCLUDED, UNDECIDED = 0, 1, 2
+STATES = ("kept", "excluded", "undecided")
+REASONS = ("", "label", "uncertain", "tie", "no label")
+"""``label``: the draws name another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
+``no label``: the tile carries none and was not judged."""
+COLUMNS = ("state", "reason", "votes", "fold", "u", "score", "predicted", "label")
+
+
+@dataclass(frozen=True)
+class Decisions:
+    """One run's decisions on the n tiles of a table.
+
+    Attributes
+    ----------
+    state, reason
+        (n,) uint8, indices into STATES and REASONS.
+    votes
+        (n, folds) int8: 1 the fold's Wise excludes the tile, 0 it keeps it, -1 the tile was not in its training side.
+    fold
+        (n,) int16 test fold, -1 where not judged.
+    u
+        (n,) float32 out-of-fold predictive uncertainty; NaN where not judged.
+    score
+        (n,) float32 mean in-fold score of the votes; NaN where not judged.
+    predicted
+        (n,) int16 class that the out-of-fold mean draw names, -1 where not judged.
+    label
+        (n,) int16 the label that was judged.
+    about
+        Settings, fold table, thresholds, stop records, hash of the store.
+    """
+
+    run: str
+    state: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
+    votes: NDArray[np.int8]
+    fold: NDArray[np.int16]
+    u: NDArray[np.float32]
+    score: NDArray[np.float32]
+    predicted: NDArray[np.int16]
+    label: NDArray[np.int16]
+    about: Mapping[str, Any]
+
+    def for_training(self) -> NDArray[np.intp]:
+        """Return the rows to train on: kept and undecided tiles that carry a label."""
+        return np.flatnonzero((self.state != EXCLUDED) & (self.label >= 0))
+
+    def counts(self) -> dict[str, int]:
+        """Count the judged tiles by state."""
+        judged = self.label >= 0
+        return {name: int((judged & (self.state == code)).sum()) for code, name in enumerate(STATES)}
+
+
+def new_run() -> str:
+    """Return a fresh run name: UTC time and six hex digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+
+
+def vote(votes: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Return states (n,) by majority of votes (n, folds); even votes are undecided."""
+    out, stay = (votes == 1).sum(axis=1), (votes == 0).sum(axis=1)
+    return np.where(out > stay, EXCLUDED, np.where(out < stay, KEPT, UNDECIDED)).astype(np.uint8)
+
+
+def write_decisions(store: TileStore, table: TileTable, decisions: Decisions) -> None:
+    """Add a run to the store; it appears whole, and nothing that was there changes.
+
+    Raises
+    ------
+    DiskError
+        There is no room.
+    """
+    with store.publish(f"decisions/{decisions.run}") as folder:
+        root = zarr.open_group(folder, mode="w", attributes={"about": json.loads(json.dumps(decisions.about))})
+        for index, slide in enumerate(table.slides):
+            rows = np.flatnonzero(table.slide == index)
+            group = root.create_group(slide)
+            for name in COLUMNS:
+                group.create_array(name, data=np.ascontiguousarray(getattr(decisions, name)[rows]))
+            group.create_array("tile_id", data=np.ascontiguousarray(table.tile_id[rows]))
+
+
+def runs(store: TileStore) -> list[str]:
+    """Return the runs in the store, oldest first."""
+    home = store.path / "decisions"
+    return sorted(entry.name for entry in home.iterdir() if entry.is_dir()) if home.is_dir() else []
+
+
+def read_decisions(store: TileStore, table: TileTable, run: str | None = None) -> Decisions:
+    """Read a run's decisions in the order of `table`; None takes the newest.
+
+    Raises
+    ------
+    RunError
+        There is no run, or the store's tiles or labels have changed since.
+    """
+    known = runs(store)
+    if not known:
+        raise RunError(f"{store.path}: has not been cleaned. Run `w2wpath clean` first.")
+    run = run or known[-1]
+    if run not in known:
+        raise RunError(f"{store.path}: has no run {run!r}. Its runs are {', '.join(known)}.")
+    try:
+        root = zarr.open_group(store.path / "decisions" / run, mode="r")
+        attributes: dict[str, Any] = root.attrs.asdict()
+        about: dict[str, Any] = attributes["about"]
+        if about["store_hash"] != store.content_hash():
+            raise RunError(
+                f"{store.path}: its tiles or labels have changed since run {run}. Run `w2wpath clean` again."
+            )
+        columns = {
+            name: np.concatenate([np.asarray(root[f"{slide}/{name}"][...]) for slide in table.slides])  # type: ignore[index]  # zarr types a member as Array | Group
+            for name in COLUMNS
+        }
+    except RunError:
+        raise
+    except Exception as error:
+        raise StoreError(
+            f"{store.path}: the decisions of run {run} cannot be read ({type(error).__name__}: {error}). "
+            "Run `w2wpath clean` again."
+        ) from error
+    return Decisions(run=run, about=about, **columns)

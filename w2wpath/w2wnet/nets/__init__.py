@@ -1,0 +1,1 @@
+"""The torch island: torch and timm are imported here and nowhere else."""

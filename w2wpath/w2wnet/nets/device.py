@@ -1,0 +1,61 @@
+"""Where and in which precision networks run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+
+from w2wpath.errors import DeviceError
+
+
+@dataclass(frozen=True)
+class Compute:
+    """A device and whether bf16 autocast is used on it."""
+
+    device: torch.device
+    bf16: bool
+
+    def autocast(self) -> torch.autocast:
+        """Return the autocast context of forward passes; does nothing in fp32."""
+        return torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bf16)
+
+    @property
+    def memory_format(self) -> torch.memory_format:
+        """channels_last everywhere but on MPS, whose kernels do not gain from it."""
+        return torch.contiguous_format if self.device.type == "mps" else torch.channels_last
+
+    def __str__(self) -> str:
+        return f"{self.device.type}, {'bf16' if self.bf16 else 'fp32'}"
+
+
+def choose_compute(device: str, precision: str) -> Compute:
+    """Resolve ``auto|cpu|cuda|mps`` and ``auto|fp32|bf16``.
+
+    Raises
+    ------
+    DeviceError
+        The device asked for is not there.
+    """
+    found = torch.device(_resolve(device))
+    return Compute(found, precision == "bf16" or (precision == "auto" and _native_bf16(found)))
+
+
+def _resolve(device: str) -> str:
+    cuda, mps = torch.cuda.is_available(), torch.backends.mps.is_available()
+    if device == "auto":
+        return "cuda" if cuda else "mps" if mps else "cpu"
+    if device == "cuda" and not cuda:
+        raise DeviceError("--device cuda: PyTorch sees no CUDA device. Use --device auto or cpu, or check the driver.")
+    if device == "mps" and not mps:
+        raise DeviceError("--device mps: PyTorch sees no Apple GPU. Use --device auto or cpu.")
+    return device
+
+
+def _native_bf16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return torch.cuda.get_device_capability(device) >= (8, 0)
+    if device.type == "cpu":
+        # emulated bf16 is slower than fp32; these two instruction sets compute in it
+        return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+    return False

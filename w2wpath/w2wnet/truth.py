@@ -1,0 +1,73 @@
+"""Known truth of constructed data, for scoring only: nothing that trains or sets a threshold may import this."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2wpath.errors import TruthError
+from w2wpath.tiles.store import TileTable
+
+NEEDED = ("slide", "x0", "y0", "content", "spurious", "kind")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """What is known of the n tiles of a table; `known` tells which of them the truth table names.
+
+    Attributes
+    ----------
+    known, spurious
+        (n,) bool.
+    kind
+        (n,) str: why a tile is spurious, "" where it is good.
+    content
+        (n,) str: the class that the pixels truly show, "" where they show none of the classes.
+    """
+
+    known: NDArray[np.bool_]
+    spurious: NDArray[np.bool_]
+    kind: NDArray[np.str_]
+    content: NDArray[np.str_]
+
+
+def read_truth(path: Path, table: TileTable) -> Truth:
+    """Read a truth table (columns slide, x0, y0, content, spurious, kind; level-0 pixels) for the tiles of `table`.
+
+    Raises
+    ------
+    TruthError
+        The file is missing, lacks a column, or names none of the tiles.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
+            if missing:
+                raise TruthError(f"{path}: column {missing[0]!r} is missing. Give columns {', '.join(NEEDED)}.")
+            rows = {(row["slide"], int(row["x0"]), int(row["y0"])): row for row in reader}
+    except FileNotFoundError:
+        raise TruthError(f"{path}: no such truth table. Check the path.") from None
+    except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:
+        if isinstance(error, TruthError):
+            raise
+        raise TruthError(f"{path}: not a readable truth table ({error}). Save it as UTF-8 CSV.") from None
+    nothing: Mapping[str, str] = {"spurious": "0", "kind": "", "content": ""}
+    keys = [
+        (table.slides[slide], int(x0), int(y0)) for slide, x0, y0 in zip(table.slide, table.x0, table.y0, strict=True)
+    ]
+    known = np.array([key in rows for key in keys])
+    if not known.any():
+        raise TruthError(f"{path}: names none of the tiles of this store. Check that they belong together.")
+    found = [rows.get(key, nothing) for key in keys]
+    return Truth(
+        known=known,
+        spurious=np.array([row["spurious"] == "1" for row in found]),
+        kind=np.array([row["kind"] for row in found]),
+        content=np.array([row["content"] for row in found]),
+    )
