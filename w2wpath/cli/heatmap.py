@@ -50,7 +50,6 @@ def run(
     made = heatmap(
         slide,
         loaded,
-        loaded.card,
         out,
         settings,
         slide_mpp=slide_mpp,

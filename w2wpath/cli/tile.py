@@ -115,7 +115,7 @@ def _tell(store: Path, outcomes: list[Outcome]) -> None:
     names = sorted({name for outcome in good for name, _ in outcome.by_class})
     rows = [[o.slide, o.status, *(dict(o.by_class).get(name, 0) for name in names), o.border, o.conflict] for o in good]
     if len(rows) > 1:
-        sums = [sum(int(row[i]) for row in rows) for i in range(2, len(rows[0]))]
+        sums = [sum(int(str(row[i])) for row in rows) for i in range(2, len(rows[0]))]
         rows.append(["all", f"{len(good)} slides", *sums])
     tell(table(["slide", "status", *names, "border", "conflict"], rows))
     for outcome in good:

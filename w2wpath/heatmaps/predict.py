@@ -44,6 +44,21 @@ class Reader(Protocol):
         """Class names in the order of probabilities."""
         ...
 
+    @property
+    def tile_px(self) -> int:
+        """Side in pixels of the tiles that it was trained on."""
+        ...
+
+    @property
+    def mpp(self) -> float:
+        """Um per pixel of the tiles that it was trained on."""
+        ...
+
+    @property
+    def threshold(self) -> float:
+        """Uncertainty above which a tile is uncertain."""
+        ...
+
     def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], Uncertain]:
         """Return probabilities (n, k) of tiles (n, h, w, 3), and their draws."""
         ...
@@ -91,8 +106,6 @@ def read_slide(
     slide: Slide,
     model: Reader,
     *,
-    tile_px: int,
-    mpp: float,
     threshold: float,
     settings: HeatmapSettings,
     progress: Progress,
@@ -101,8 +114,6 @@ def read_slide(
 
     Parameters
     ----------
-    tile_px, mpp
-        What the model was trained on.
     threshold
         A tile with u above it is uncertain (strictly, R22).
 
@@ -115,7 +126,12 @@ def read_slide(
     """
     slide_mpp = require_mpp(slide)
     scale = tile_scale(
-        tile_px=tile_px, stride_px=tile_px, mpp=mpp, slide_mpp=slide_mpp, allow_upsample=False, where=str(slide.path)
+        tile_px=model.tile_px,
+        stride_px=model.tile_px,
+        mpp=model.mpp,
+        slide_mpp=slide_mpp,
+        allow_upsample=False,
+        where=str(slide.path),
     )
     x0, y0 = grid(scale, width0=slide.width0, height0=slide.height0)
     tissue = tissue_mask(slide).share(x0, y0, scale.side0) >= settings.tissue_share

@@ -11,7 +11,7 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import writing
@@ -27,14 +27,6 @@ from w2wpath.slides.reader import open_slide
 THUMBNAIL_PX = 1600
 
 
-class Card(Protocol):
-    """What a heatmap needs to know of a model."""
-
-    tile_px: int
-    mpp: float
-    threshold: float
-
-
 @dataclass(frozen=True)
 class Heatmap:
     """What `heatmap` made of one slide: the maps, the files, and the numbers of ``summary.json``."""
@@ -47,7 +39,6 @@ class Heatmap:
 def heatmap(
     slide_path: Path | str,
     model: Reader,
-    card: Card,
     out: Path,
     settings: HeatmapSettings | None = None,
     *,
@@ -61,8 +52,8 @@ def heatmap(
 
     Parameters
     ----------
-    model, card
-        A loaded model and its scale and threshold.
+    model
+        A loaded model.
     origin
         Frame that the QuPath file is written for: ``auto``, ``qupath`` or ``slide``.
 
@@ -75,14 +66,12 @@ def heatmap(
     """
     settings, progress = settings or HeatmapSettings(), progress or Silent()
     slide_path = Path(slide_path)
-    threshold = card.threshold if settings.threshold is None else settings.threshold
+    threshold = model.threshold if settings.threshold is None else settings.threshold
     with open_slide(slide_path, slide_mpp=slide_mpp) as slide:
         frame = resolve_origin(origin, slide.bounds_xy0, str(slide_path))
         maps = read_slide(
             slide,
             model,
-            tile_px=card.tile_px,
-            mpp=card.mpp,
             threshold=threshold,
             settings=settings,
             progress=progress,

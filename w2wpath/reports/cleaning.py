@@ -150,7 +150,7 @@ def _histogram(decisions: Decisions) -> Figure:
     figure = Figure(figsize=(9, 3), layout="constrained")
     axis = figure.subplots()
     judged = decisions.label >= 0
-    bins = np.linspace(0.0, max(float(np.nanmax(decisions.score)), 1e-6), 50)
+    bins = np.linspace(0.0, max(float(np.nanmax(decisions.score)), 1e-6), 50).tolist()
     for state, colour in ((KEPT, "#4477aa"), (UNDECIDED, "#ccbb44"), (EXCLUDED, "#cc3311")):
         axis.hist(
             decisions.score[judged & (decisions.state == state)], bins, color=colour, alpha=0.7, label=STATES[state]

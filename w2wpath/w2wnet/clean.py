@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.fit import draw_exact, fit_wise
 from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, make_folds, sides
 from w2wpath.w2wnet.learner import Learner
-from w2wpath.w2wnet.ledger import KEPT, REASONS, UNDECIDED, Decisions, new_run, vote, write_decisions
+from w2wpath.w2wnet.ledger import KEPT, REASONS, UNDECIDED, Decisions, new_run, runs, vote, write_decisions
 
 RESULT_FREE = frozenset({"device"})
 """Settings that may differ when an interrupted run goes on."""
@@ -97,7 +98,8 @@ def clean(
         classes=table.classes,
     )
     decisions = _decide(run, table, results, about)
-    write_decisions(store, table, decisions)
+    if run not in runs(store):  # else it was interrupted after they were written
+        write_decisions(store, table, decisions)
     write_whole(home / run / "done", "")
     return table, decisions
 
@@ -186,9 +188,9 @@ def _find_or_begin(home: Path, settings: CleanSettings, store_hash: str, folds: 
     run = new_run()
     with writing(home):
         (home / run).mkdir(parents=True)
-    write_whole(home / run / "key.json", key)
     lines = [f'"{name.replace(chr(34), chr(34) * 2)}",{k}' for name, k in folds.fold_of_patient]
     write_whole(home / run / "folds.csv", "patient,fold\n" + "\n".join(lines) + "\n")
+    write_whole(home / run / "key.json", key)  # last: with it the run can be taken up
     return run
 
 
@@ -204,11 +206,15 @@ def _write_fold(path: Path, result: FoldResult) -> None:
 
 
 def _read_fold(path: Path) -> FoldResult | None:
+    """Return a finished fold; None where there is none, or the machine died before all of it was on disk."""
     if not path.exists():
         return None
-    with np.load(path, allow_pickle=False) as found:
-        arrays = {name: found[name] for name in found.files}
-    about = json.loads(arrays.pop("about").tobytes())
+    try:
+        with np.load(path, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+        about = json.loads(arrays.pop("about").tobytes())
+    except (EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
     return FoldResult(about=about, **arrays)
 
 

@@ -53,7 +53,7 @@ def make_folds(
     Raises
     ------
     FoldError
-        One class only, fewer patients than folds, or a class that would be missing from some training side.
+        One class only, fewer patients or tiles of a class than folds, or a class missing from some training side.
     """
     present = np.unique(label_n)
     if len(present) < 2:
@@ -70,6 +70,12 @@ def make_folds(
             if len(of_tiles) > 1
             else f"1 patient cannot fill {folds} folds: every fold needs patients of its own. "
             "Tile slides of more patients (say whose they are with --patient)."
+        )
+    largest = int(np.unique(label_n, return_counts=True)[1].max())
+    if largest < folds:
+        raise FoldError(
+            f"the largest class has {largest} labelled tiles, too few for {folds} folds. "
+            "Tile more of each class, or use fewer --folds."
         )
     fold_n = _deal(patient_n, label_n, folds, seed)
     _every_training_side_has_every_class(fold_n, label_n, present, classes, folds)

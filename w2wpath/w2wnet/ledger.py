@@ -21,6 +21,8 @@ STATES = ("kept", "excluded", "undecided")
 REASONS = ("", "label", "uncertain", "tie", "no label")
 """``label``: the draws name another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
 ``no label``: the tile carries none and was not judged."""
+_EVERY_CHUNK: Any = {"write_empty_chunks": True}
+"""Chunks of zeros are written too, so that a chunk that is not there is one that was lost."""
 COLUMNS = ("state", "reason", "votes", "fold", "u", "score", "predicted", "label")
 
 
@@ -94,8 +96,8 @@ def write_decisions(store: TileStore, table: TileTable, decisions: Decisions) ->
             rows = np.flatnonzero(table.slide == index)
             group = root.create_group(slide)
             for name in COLUMNS:
-                group.create_array(name, data=np.ascontiguousarray(getattr(decisions, name)[rows]))
-            group.create_array("tile_id", data=np.ascontiguousarray(table.tile_id[rows]))
+                group.create_array(name, data=np.ascontiguousarray(getattr(decisions, name)[rows]), config=_EVERY_CHUNK)
+            group.create_array("tile_id", data=np.ascontiguousarray(table.tile_id[rows]), config=_EVERY_CHUNK)
 
 
 def runs(store: TileStore) -> list[str]:
@@ -127,8 +129,7 @@ def read_decisions(store: TileStore, table: TileTable, run: str | None = None) -
                 f"{store.path}: its tiles or labels have changed since run {run}. Run `w2wpath clean` again."
             )
         columns = {
-            name: np.concatenate([np.asarray(root[f"{slide}/{name}"][...]) for slide in table.slides])  # type: ignore[index]  # zarr types a member as Array | Group
-            for name in COLUMNS
+            name: np.concatenate([_column(root, f"{slide}/{name}") for slide in table.slides]) for name in COLUMNS
         }
     except RunError:
         raise
@@ -138,3 +139,11 @@ def read_decisions(store: TileStore, table: TileTable, run: str | None = None) -
             "Run `w2wpath clean` again."
         ) from error
     return Decisions(run=run, about=about, **columns)
+
+
+def _column(root: zarr.Group, name: str) -> NDArray[Any]:
+    array = root[name]
+    # zarr reads a lost file as zeros: every tile kept
+    if not isinstance(array, zarr.Array) or array.nchunks_initialized < array.nchunks:
+        raise FileNotFoundError(f"a file of {name} is missing")
+    return np.asarray(array[...])

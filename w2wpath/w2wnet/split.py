@@ -52,19 +52,20 @@ def two_means(scores_n: NDArray[np.floating]) -> Split:
         raise ValueError(f"scores_n must be a non-empty vector, got shape {scores.shape}")
     if not np.isfinite(scores).all():
         raise NonFiniteScoreError(f"{int((~np.isfinite(scores)).sum())} of {scores.size} tiles have no finite score.")
-    # centred, so that the prefix sums below do not lose digits on a common offset
-    centre = float(scores.mean())
-    rising = np.sort(scores) - centre
-    if rising[0] == rising[-1]:
-        value = float(scores[0])
+    ordered = np.sort(scores)
+    if ordered[0] == ordered[-1]:
+        value = float(ordered[0])
         return Split(value, value, value, np.zeros(scores.size, dtype=np.bool_))
+    # centred, so that the prefix sums below do not lose digits on a common offset
+    centre = float(ordered.mean())
+    rising = ordered - centre
     n_low = np.arange(1, scores.size)
     sum_low = np.cumsum(rising)[:-1]
     sum_high = rising.sum() - sum_low
     gain = sum_low**2 / n_low + sum_high**2 / (scores.size - n_low)
     # equal scores cannot be told apart, so a cut between them is no cut
-    gain[rising[:-1] == rising[1:]] = -np.inf
+    gain[ordered[:-1] == ordered[1:]] = -np.inf
     cut = int(gain.argmax())
     low = centre + float(sum_low[cut] / n_low[cut])
     high = centre + float(sum_high[cut] / (scores.size - n_low[cut]))
-    return Split(low, high, (low + high) / 2.0, scores > centre + rising[cut])
+    return Split(low, high, (low + high) / 2.0, scores > ordered[cut])

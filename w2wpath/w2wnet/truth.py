@@ -42,15 +42,18 @@ def read_truth(path: Path, table: TileTable) -> Truth:
     Raises
     ------
     TruthError
-        The file is missing, lacks a column, or names none of the tiles.
+        The file is missing, lacks a column, has another value than 0 or 1 for spurious, or names none of the tiles.
     """
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.DictReader(file)
+            reader = csv.DictReader(file, restval="")
             missing = [name for name in NEEDED if name not in (reader.fieldnames or ())]
             if missing:
                 raise TruthError(f"{path}: column {missing[0]!r} is missing. Give columns {', '.join(NEEDED)}.")
             rows = {(row["slide"], int(row["x0"]), int(row["y0"])): row for row in reader}
+        unclear = next((row["spurious"] for row in rows.values() if row["spurious"] not in ("0", "1")), None)
+        if unclear is not None:
+            raise TruthError(f"{path}: spurious must be 0 or 1; got {unclear!r}. Mend the table.")
     except FileNotFoundError:
         raise TruthError(f"{path}: no such truth table. Check the path.") from None
     except (OSError, UnicodeDecodeError, csv.Error, ValueError) as error:

@@ -101,7 +101,9 @@ class MCStats:
     @property
     def aleatoric_n(self) -> Floats:
         """Part of u (n,) that each draw shows by itself."""
-        return np.asarray(1.0 - self._sum_squares_n / max(self.draws, 1))
+        if self.draws == 0:
+            raise ValueError("MCStats holds no draw yet")
+        return np.asarray(1.0 - self._sum_squares_n / self.draws)
 
     @property
     def epistemic_n(self) -> Floats:

@@ -23,8 +23,8 @@ def build(name: str, n_classes: int, tile_px: int) -> nn.Module:
         hint = did_you_mean(name, timm.list_models())
         raise ConfigError(f"--backbone {name!r} is not a timm model.{hint}")
     options: dict[str, Any] = {"img_size": tile_px} if _takes_size(name) else {}
-    net: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_classes, **options)
     try:
+        net: nn.Module = timm.create_model(name, pretrained=False, num_classes=n_classes, **options)
         with torch.inference_mode():
             net.eval()(torch.zeros(2, 3, tile_px, tile_px))
     except (RuntimeError, AssertionError, ValueError) as error:

@@ -49,7 +49,7 @@ class Card(BaseModel):
 
     schema_version: Literal[1] = Field(1, alias="schema")
     classes: tuple[str, ...] = Field(min_length=2)
-    tile_px: int = Field(ge=1)
+    tile_px: int = Field(ge=1, le=4096)
     mpp: float = Field(gt=0)
     resample: str
     backbone: str
@@ -103,6 +103,21 @@ class Model:
     def classes(self) -> tuple[str, ...]:
         """Names of the classes, in the order of every probability."""
         return self.card.classes
+
+    @property
+    def tile_px(self) -> int:
+        """Side in pixels of the tiles that it reads."""
+        return self.card.tile_px
+
+    @property
+    def mpp(self) -> float:
+        """Um per pixel of the tiles that it reads."""
+        return self.card.mpp
+
+    @property
+    def threshold(self) -> float:
+        """Uncertainty above which a tile is uncertain."""
+        return self.card.threshold
 
     def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], MCStats]:
         """Read tiles (n, tile_px, tile_px, 3) uint8 RGB.
@@ -191,7 +206,7 @@ def _read_card(path: Path) -> Card:
             f"({'.'.join(map(str, first['loc']))}: {first['msg'].lower()}). "
             "Update w2wpath if the model is newer, or train it again."
         ) from error
-    except (ValueError, TypeError, OSError) as error:
+    except (ValueError, TypeError, OSError, RecursionError) as error:
         raise ModelError(f"{file}: damaged ({error}). Copy the model again, or train it again.") from error
 
 

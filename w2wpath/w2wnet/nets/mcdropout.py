@@ -50,7 +50,12 @@ class MCDropout:
             return out
         keep = 1.0 - self.rate
         groups = -(-out.shape[0] // self.mask_batch)
-        shape = out.shape[1:] if self.kind == "element" else out.shape[1:2] + (1,) * (out.dim() - 2)
+        shape = list(out.shape[1:])
+        if self.kind == "channel":
+            # channels come last after a fully connected layer, even between convolutions
+            channels = -1 if isinstance(module, nn.Linear) else 0
+            shape = [1] * len(shape)
+            shape[channels] = out.shape[1:][channels]
         mask = torch.empty((groups, *shape), dtype=out.dtype, device=out.device)
         if out.dim() == 4 and self.kind == "element":
             mask = mask.contiguous(memory_format=torch.channels_last)
@@ -84,13 +89,15 @@ def inject(net: nn.Module, *, rate: float, kind: str, mask_batch: int, generator
         The network has no such layer.
     """
     dropout = MCDropout(rate, kind, mask_batch, generator)
-    head = _logits(net)
+    spared = _logits(net)
     inside_pool: tuple[str, ...] = ()
     for name, module in net.named_modules():
-        pool = isinstance(module, POOLS) or "pool" in type(module).__name__.lower()
+        type_name = type(module).__name__
+        # what timm calls "...Pooling..." are blocks, whose own layers are followed
+        pool = isinstance(module, POOLS) or ("Pool" in type_name and "Pooling" not in type_name)
         if inside_pool and name.startswith(inside_pool):
             continue
-        if module is not head and (pool or isinstance(module, (_ConvNd, nn.Linear))) and not _is_noop(module):
+        if module not in spared and (pool or isinstance(module, (_ConvNd, nn.Linear))) and not _is_noop(module):
             module.register_forward_hook(dropout)
             dropout.where.append(name)
             if pool:
@@ -101,10 +108,12 @@ def inject(net: nn.Module, *, rate: float, kind: str, mask_batch: int, generator
     return dropout
 
 
-def _logits(net: nn.Module) -> nn.Module | None:
+def _logits(net: nn.Module) -> set[nn.Module]:
+    """Return the network and all modules of its classifier, or classifiers (distilled transformers have two)."""
     get = getattr(net, "get_classifier", None)
-    head = get() if callable(get) else None
-    return head if isinstance(head, nn.Module) else None
+    found = get() if callable(get) else ()
+    heads = found if isinstance(found, tuple | list) else (found,)
+    return {net, *(module for head in heads if isinstance(head, nn.Module) for module in head.modules())}
 
 
 def _is_noop(module: nn.Module) -> bool:

@@ -156,7 +156,7 @@ class Network:
 
 def _split(order: NDArray[np.intp], size: int) -> list[NDArray[np.intp]]:
     """Cut `order` into batches of nearly equal size, so that BatchNorm never meets a batch of one."""
-    return np.array_split(order, max(1, math.ceil(len(order) / size)))
+    return np.array_split(order, max(1, min(math.ceil(len(order) / size), len(order) // 2)))
 
 
 def _inference_batches(rows: Rows) -> list[Rows]:
