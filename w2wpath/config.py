@@ -29,7 +29,7 @@ class TileSettings(Settings):
     """Settings of ``w2wpath tile``. Shares are parts of a tile's area, 0 to 1."""
 
     tile_px: int = Field(224, ge=8, le=4096)
-    mpp: float = Field(0.5, gt=0)
+    mpp: float = Field(0.5, gt=0, lt=1000)
     stride_px: int | None = Field(None, ge=1)
     """Grid step in output pixels; None means tile_px (no overlap)."""
     anchor: Literal["slide", "roi"] = "slide"
@@ -145,6 +145,8 @@ def _read_table(toml: Path, stage: str, model: type[Settings]) -> dict[str, Any]
         whole = tomllib.loads(toml.read_text("utf-8"))
     except FileNotFoundError:
         raise ConfigError(f"{toml}: no such file. Give --config an existing TOML file.") from None
+    except OSError as error:
+        raise ConfigError(f"{toml}: cannot be read ({error.strerror}). Give --config a readable TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"{toml}: not valid TOML ({error}). Mend the line, or leave --config out.") from None
     stages = sorted(STAGES)
@@ -152,7 +154,9 @@ def _read_table(toml: Path, stage: str, model: type[Settings]) -> dict[str, Any]
         if name not in STAGES:
             hint = did_you_mean(name, stages)
             raise ConfigError(f"{toml.name}: table must be one of {', '.join(stages)}; got {name!r}.{hint}")
-    found: dict[str, Any] = whole.get(stage, {})
+    found = whole.get(stage, {})
+    if not isinstance(found, dict):
+        raise ConfigError(f"{toml.name}: {stage!r} must be a table; got {found!r}. Write its settings below [{stage}].")
     known = sorted(model.model_fields)
     for key in found:
         if key not in model.model_fields:

@@ -66,9 +66,11 @@ def record(command: str, settings: Mapping[str, Any], **facts: Any) -> dict[str,
 
 def append_line(path: Path, entry: Mapping[str, Any]) -> None:
     """Append `entry` to a JSON-lines file in one write, so that concurrent writers do not mix their lines."""
-    line = json.dumps(entry, sort_keys=True, default=str) + "\n"
+    line = (json.dumps(entry, sort_keys=True, default=str) + "\n").encode()
     with writing(path), open(path, "ab", buffering=0) as file:
-        file.write(line.encode())
+        # a disk that fills takes a part without complaint; only the next write says so
+        while line:
+            line = line[file.write(line) :]
 
 
 def write_whole(path: Path, content: str | bytes) -> None:

@@ -21,6 +21,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",  # in "rich", a help text loses its [default: X]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 for module in (demo, tile, clean, train, heatmap, evaluate):

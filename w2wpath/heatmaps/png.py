@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import math
+import warnings
 from typing import Any
 
 import numpy as np
@@ -35,7 +36,7 @@ def overlay_png(maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity
     aspect = height / width
     figure = Figure(figsize=(15, max(3.2, 4.6 * aspect + 1.4)), layout="constrained")
     axes = figure.subplots(1, 3)
-    figure.suptitle(title)
+    figure.suptitle(title, parse_math=False)  # file and class names may hold a $
     for axis in axes:
         axis.imshow(thumbnail, extent=extent0, interpolation="none")
         axis.set_axis_off()
@@ -47,7 +48,10 @@ def overlay_png(maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity
         axis.set_xlim(extent0[0], extent0[1])
         axis.set_ylim(extent0[2], extent0[3])
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=100)
+    with warnings.catch_warnings():
+        # a script that the font lacks is drawn as boxes; every other file has the name as it is
+        warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
+        FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=100)
     return buffer.getvalue()
 
 
@@ -71,23 +75,24 @@ def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
     _hatch(axis, maps)
     axis.set_title("Class, where confident")
     analysed = max(1, int((maps.state != NOT_ANALYSED).sum()))
-    handles = [
-        Patch(
-            facecolor=_rgba(colours[name], opacity),
-            label=f"{name} {(maps.predicted[rows] == index).sum() / analysed:.0%}",
-        )
-        for index, name in enumerate(maps.classes)
-    ]
+    shares = [(maps.predicted[rows] == index).sum() / analysed for index in range(len(maps.classes))]
     doubtful = (maps.state == UNCERTAIN).sum() / analysed
-    handles.append(
-        Patch(
-            facecolor="white",
-            edgecolor="0.25",
-            hatch="////",
-            label=f"uncertain (u > {maps.threshold:.2f}) {doubtful:.0%}",
-        )
+    handles = [Patch(facecolor=_rgba(colours[name], opacity)) for name in maps.classes]
+    handles.append(Patch(facecolor="white", edgecolor="0.25", hatch="////"))
+    labels = [f"{name} {share:.0%}" for name, share in zip(maps.classes, shares, strict=True)]
+    labels.append(f"uncertain (u > {maps.threshold:.2f}) {doubtful:.0%}")
+    legend = axis.legend(
+        handles,
+        ["-"] * len(handles),
+        loc="upper center",
+        bbox_to_anchor=(0.5, -0.01),
+        ncols=2,
+        frameon=False,
     )
-    axis.legend(handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.01), ncols=2, frameon=False)
+    for text, label in zip(legend.get_texts(), labels, strict=True):
+        # set afterwards: a legend leaves out labels that begin with _, and reads a $ as mathematics
+        text.set_parse_math(False)
+        text.set_text(label)
 
 
 def _uncertainty_panel(figure: Figure, axis: Any, maps: Maps, opacity: float) -> None:

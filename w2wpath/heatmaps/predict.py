@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import HeatmapSettings
-from w2wpath.frames import tile_scale
+from w2wpath.errors import ConfigError
+from w2wpath.frames import Scale, tile_scale
 from w2wpath.progress import Progress
 from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import require_mpp
@@ -122,17 +123,10 @@ def read_slide(
     SlideError
         Pixels cannot be decoded, or the slide has no um/px.
     ConfigError
-        The slide is coarser than the model's scale.
+        The slide is coarser than the model's scale, or its whole pixels miss it.
     """
     slide_mpp = require_mpp(slide)
-    scale = tile_scale(
-        tile_px=model.tile_px,
-        stride_px=model.tile_px,
-        mpp=model.mpp,
-        slide_mpp=slide_mpp,
-        allow_upsample=False,
-        where=str(slide.path),
-    )
+    scale = _scale(slide, slide_mpp, model)
     x0, y0 = grid(scale, width0=slide.width0, height0=slide.height0)
     tissue = tissue_mask(slide).share(x0, y0, scale.side0) >= settings.tissue_share
     n, k = len(x0), len(model.classes)
@@ -165,3 +159,24 @@ def read_slide(
         u=u,
         epistemic=epistemic,
     )
+
+
+def _scale(slide: Slide, slide_mpp: float, model: Reader) -> Scale:
+    try:
+        return tile_scale(
+            tile_px=model.tile_px,
+            stride_px=model.tile_px,
+            mpp=model.mpp,
+            slide_mpp=slide_mpp,
+            allow_upsample=False,
+            where=str(slide.path),
+        )
+    except ConfigError as error:
+        # the flags that the error names are those of `tile`; a model's scale is fixed
+        coarser = slide_mpp > model.mpp
+        why = "the slide is coarser" if coarser else "whole level-0 pixels miss that by more than 0.5 %"
+        raise ConfigError(
+            f"{slide.path}: the slide has {slide_mpp:g} um/px, and the model reads tiles of {model.tile_px} px "
+            f"at {model.mpp:g} um/px: {why}. "
+            "Train a model at the slide's scale, or pass --slide-mpp if the header is wrong."
+        ) from error

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import writing
+from w2wpath.errors import ConfigError, did_you_mean, writing
 from w2wpath.frames import resolve_origin
 from w2wpath.heatmaps.geojson import qupath_tiles
 from w2wpath.heatmaps.png import overlay_png
@@ -25,6 +25,7 @@ from w2wpath.qupath.write import write_tiles
 from w2wpath.slides.reader import open_slide
 
 THUMBNAIL_PX = 1600
+ORIGINS = ("auto", "qupath", "slide")
 
 
 @dataclass(frozen=True)
@@ -60,11 +61,14 @@ def heatmap(
     Raises
     ------
     SlideError, FrameError, ConfigError
-        The slide cannot be read, its frame is not known, or it is coarser than the model.
+        The slide cannot be read, its frame is not known, it is coarser than the model, or `origin` is none of these.
     DiskError
         There is no room; files of an earlier run stay.
     """
     settings, progress = settings or HeatmapSettings(), progress or Silent()
+    if origin not in ORIGINS:
+        hint = did_you_mean(origin, ORIGINS)
+        raise ConfigError(f"origin must be one of {', '.join(ORIGINS)}; got {origin!r}.{hint}")
     slide_path = Path(slide_path)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     with open_slide(slide_path, slide_mpp=slide_mpp) as slide:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import zlib
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -18,6 +19,8 @@ from shapely.geometry.base import BaseGeometry
 from w2wpath.errors import AnnotationError
 
 GZIP = b"\x1f\x8b"
+FARTHEST_PX = 2.0**31
+"""Coordinates at or beyond this lie on no slide: the store holds int32."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +115,7 @@ def _parse(path: Path) -> Any:
         return json.loads(raw.decode("utf-8-sig"))
     except FileNotFoundError:
         raise AnnotationError(f"{path}: no such annotation file. Check the path.") from None
-    except OSError as error:
+    except (OSError, zlib.error) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}). Export it again.") from None
     except (ValueError, EOFError, RecursionError) as error:
         raise AnnotationError(
@@ -121,23 +124,25 @@ def _parse(path: Path) -> Any:
 
 
 def _features(document: Any, path: Path) -> Iterator[Mapping[str, Any]]:
-    if isinstance(document, list):
-        for part in document:
-            yield from _features(part, path)
-    elif isinstance(document, dict) and document.get("type") == "FeatureCollection":
-        yield from _features(document.get("features", []), path)
-    elif isinstance(document, dict) and document.get("type") == "Feature":
-        yield document
-    else:
-        raise AnnotationError(
-            f"{path}: valid JSON, but not GeoJSON of QuPath (expected a FeatureCollection, an array of Features or a "
-            "Feature). Export it from QuPath: File > Export objects as GeoJSON."
-        )
+    waiting = [document]  # a stack, not recursion: arrays may be nested as deep as a hostile file likes
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, list):
+            waiting.extend(reversed(part))
+        elif isinstance(part, dict) and part.get("type") == "FeatureCollection":
+            waiting.append(part.get("features", []))
+        elif isinstance(part, dict) and part.get("type") == "Feature":
+            yield part
+        else:
+            raise AnnotationError(
+                f"{path}: valid JSON, but not GeoJSON of QuPath (expected a FeatureCollection, an array of Features "
+                "or a Feature). Export it from QuPath: File > Export objects as GeoJSON."
+            )
 
 
 def _class_name(feature: Mapping[str, Any], path: Path) -> str | None:
     """Return the class as QuPath shows it, derived classes as ``A: B``; None when unclassified."""
-    found = (feature.get("properties") or {}).get("classification")
+    found = _table(feature, "properties").get("classification")
     if found is None or found == {}:
         return None
     if isinstance(found, str):
@@ -150,8 +155,9 @@ def _class_name(feature: Mapping[str, Any], path: Path) -> str | None:
             while isinstance(parent, dict):
                 names.insert(0, str(parent.get("name", "")))
                 parent = parent.get("parentClass")
+        names = [name.strip() for name in names]
         if any(names):
-            return ": ".join(name.strip() for name in names if name)
+            return ": ".join(name for name in names if name)
     raise AnnotationError(
         f"{path}: object {feature.get('id', '?')} has a class of unknown form ({found!r}). Export it again from QuPath."
     )
@@ -159,7 +165,7 @@ def _class_name(feature: Mapping[str, Any], path: Path) -> str | None:
 
 def _area(feature: Mapping[str, Any]) -> tuple[BaseGeometry | None, str]:
     """Return the valid area of a feature and "", or None (or a repaired area) and the reason."""
-    properties = feature.get("properties") or {}
+    properties = _table(feature, "properties")
     kind = properties.get("objectType", properties.get("object_type", "annotation"))
     legacy = str(feature.get("id", ""))
     if legacy.startswith("Path") and legacy.endswith("Object"):
@@ -169,18 +175,27 @@ def _area(feature: Mapping[str, Any]) -> tuple[BaseGeometry | None, str]:
     geometry = feature.get("geometry")
     if not isinstance(geometry, dict) or geometry.get("type") not in ("Polygon", "MultiPolygon"):
         return None, f"geometry {geometry.get('type') if isinstance(geometry, dict) else None} has no area"
-    plane = geometry.get("plane") or {}
+    plane = _table(geometry, "plane")
     if plane.get("z", 0) or plane.get("t", 0):
         return None, f"on plane z={plane.get('z', 0)}, t={plane.get('t', 0)}"
     try:
         area = shapely.force_2d(shape(geometry))
-    except (ValueError, TypeError, IndexError, shapely.errors.ShapelyError) as error:
+    except (ValueError, TypeError, LookupError, ArithmeticError, shapely.errors.ShapelyError) as error:
         return None, f"broken geometry ({type(error).__name__})"
-    if not np.isfinite(shapely.get_coordinates(area)).all():
-        return None, "coordinates that are not finite"
+    # written so that NaN fails too
+    if not (np.abs(shapely.get_coordinates(area)) < FARTHEST_PX).all():
+        return None, "coordinates that lie on no slide"
     reason = ""
     if not area.is_valid:
         before = area.area
         area = shapely.make_valid(area, method="structure", keep_collapsed=False)
+        if not area.is_valid:  # GEOS may leave parts that share an edge
+            area = shapely.union_all(shapely.get_parts(area))
         reason = f"repaired, area {before:.0f} to {area.area:.0f} px"
     return (area, reason) if area.area > 0 else (None, "empty area")
+
+
+def _table(owner: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    """Return the JSON object under `key`; an empty one where there is none or something else."""
+    found = owner.get(key)
+    return found if isinstance(found, dict) else {}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +10,14 @@ import openslide
 from numpy.typing import NDArray
 from PIL import Image
 
-from w2wpath.errors import MissingMppError, SlideError
+from w2wpath.errors import ConfigError, MissingMppError, SlideError
 from w2wpath.slides.contract import Slide
 
 SQUARE_TOLERANCE = 0.01
 """Largest relative difference between um/px in x and in y that still counts as square pixels."""
+THUMBNAIL_BLOCK_PX = 4096
+PLAUSIBLE_MPP = (1e-3, 1e3)
+"""um/px outside these is a fault of the header, not a scale."""
 
 
 def open_slide(path: Path | str, *, slide_mpp: float | None = None) -> Slide:
@@ -32,7 +34,11 @@ def open_slide(path: Path | str, *, slide_mpp: float | None = None) -> Slide:
     ------
     SlideError
         The file is missing or is not a slide.
+    ConfigError
+        `slide_mpp` is not a scale.
     """
+    if slide_mpp is not None and not _plausible(slide_mpp):
+        raise ConfigError(f"{path}: slide_mpp is {slide_mpp:g}. Give um per pixel, like 0.25.")
     return OpenSlideReader(Path(path), slide_mpp)
 
 
@@ -89,10 +95,21 @@ class OpenSlideReader:
         factor = max(1.0, max(self.width0, self.height0) / max_px)
         fine = [level for level, down in enumerate(self.downsamples) if down <= factor * 1.001]
         level = max(fine, default=0)
-        width, height = self._slide.level_dimensions[level]
         size = (max(1, int(self.width0 / factor)), max(1, int(self.height0 / factor)))
-        whole = Image.fromarray(self.read_rgb(0, 0, level, width, height))
-        return np.asarray(whole.resize(size, Image.Resampling.BOX))
+        return np.asarray(self._shrunk(level, size).resize(size, Image.Resampling.BOX))
+
+    def _shrunk(self, level: int, size: tuple[int, int]) -> Image.Image:
+        """Read a whole level block by block, each shrunk on arrival, so that memory stays flat on huge levels."""
+        width, height = self._slide.level_dimensions[level]
+        shrink = max(1, min(width // size[0], height // size[1]))
+        side = max(1, THUMBNAIL_BLOCK_PX // shrink) * shrink
+        canvas = Image.new("RGB", (-(-width // shrink), -(-height // shrink)))
+        for top in range(0, height, side):
+            for left in range(0, width, side):
+                corner0 = round(left * self.downsamples[level]), round(top * self.downsamples[level])
+                block = self.read_rgb(*corner0, level, min(side, width - left), min(side, height - top))
+                canvas.paste(Image.fromarray(block).reduce(shrink), (left // shrink, top // shrink))
+        return canvas
 
     def close(self) -> None:
         """Release the file."""
@@ -105,13 +122,17 @@ class OpenSlideReader:
         self.close()
 
 
+def _plausible(mpp: float) -> bool:
+    return PLAUSIBLE_MPP[0] <= mpp <= PLAUSIBLE_MPP[1]
+
+
 def _header_mpp(properties: Any, path: Path) -> tuple[float | None, str]:
     try:
         mpp_x = float(properties.get(openslide.PROPERTY_NAME_MPP_X, "nan"))
         mpp_y = float(properties.get(openslide.PROPERTY_NAME_MPP_Y, "nan"))
     except ValueError:
         return None, "unknown"
-    if not (math.isfinite(mpp_x) and math.isfinite(mpp_y) and mpp_x > 0 and mpp_y > 0):
+    if not (_plausible(mpp_x) and _plausible(mpp_y)):
         return None, "unknown"
     if abs(mpp_x - mpp_y) > SQUARE_TOLERANCE * mpp_x:
         raise SlideError(

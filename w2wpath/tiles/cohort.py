@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -74,6 +75,9 @@ def read_cohort(path: Path) -> list[Entry]:
         raise CohortError(f"{path}: not a readable CSV ({error}). Save it as UTF-8, comma separated.") from None
     if not rows:
         raise CohortError(f"{path}: holds no slide. Give one row per slide below the header slide, rois, patient.")
+    for line, row in enumerate(rows, start=2):
+        if None in row:
+            raise CohortError(f"{path}: line {line}: has more cells than the header. Quote names that hold a comma.")
     for column in rows[0]:
         if column not in COLUMNS:
             hint = did_you_mean(str(column), COLUMNS)
@@ -82,7 +86,7 @@ def read_cohort(path: Path) -> list[Entry]:
     if missing:
         raise CohortError(f"{path}: column {missing[0]!r} is missing. Give columns slide, rois, patient.")
     entries = [_entry(row, line, path) for line, row in enumerate(rows, start=2)]
-    _refuse_equal_stems(entries, path)
+    _refuse_equal_stems(entries, str(path))
     return entries
 
 
@@ -112,13 +116,13 @@ def _entry(row: dict[str, str | None], line: int, path: Path) -> Entry:
     )
 
 
-def _refuse_equal_stems(entries: Sequence[Entry], path: Path) -> None:
+def _refuse_equal_stems(entries: Sequence[Entry], where: str) -> None:
     seen: dict[str, Entry] = {}
     for entry in entries:
         other = seen.setdefault(entry.name, entry)
         if other is not entry:
             raise CohortError(
-                f"{path}: {other.slide} and {entry.slide} share the name {entry.name!r}. "
+                f"{where}: {other.slide} and {entry.slide} share the name {entry.name!r}. "
                 "Rename one of them: the file stem names the slide in the store."
             )
 
@@ -142,6 +146,8 @@ def tile(
 
     Raises
     ------
+    CohortError
+        Two slides share a file stem.
     StoreError
         The store is not ours, or holds tiles of other settings.
     DiskError
@@ -149,6 +155,7 @@ def tile(
     """
     settings = settings or TileSettings()
     progress = progress or Silent()
+    _refuse_equal_stems(entries, str(store_path))
     store = TileStore.create_or_open(store_path, StoreSpec(settings.tile_px, settings.mpp, settings.step_px, RESAMPLE))
     outcomes: dict[str, Outcome] = {}
     with progress.track("tile", len(entries)) as step:
@@ -183,6 +190,12 @@ def _outcomes(store: TileStore, entries: Sequence[Entry], settings: TileSettings
             except DiskError:
                 pool.shutdown(cancel_futures=True)
                 raise
+            except BrokenProcessPool:
+                yield Outcome(waiting[done].name, "failed", error=_died(waiting[done]))
+
+
+def _died(entry: Entry) -> str:
+    return f"{entry.slide}: a worker process died (out of memory?). Run the same command again with fewer --workers."
 
 
 def tile_slide(store_path: Path, entry: Entry, settings: TileSettings) -> Outcome:

@@ -42,7 +42,7 @@ def area_shares(
     n_classes
         C.
     """
-    boxes = shapely.box(x0, y0, x0.astype(np.int64) + side0, y0.astype(np.int64) + side0)
+    boxes = shapely.box(x0, y0, x0.astype(np.float64) + side0, y0.astype(np.float64) + side0)
     mask = shapely.union_all(list(ignored)) if ignored else None
     areas = np.array([area if mask is None else shapely.difference(area, mask) for _, area in regions], dtype=object)
     klass = np.array([index for index, _ in regions], dtype=np.int64)
@@ -72,6 +72,7 @@ def _largest(
 ) -> NDArray[np.int32]:
     roi = np.full(n, -1, dtype=np.int32)
     for_largest_last = np.argsort(covered, kind="stable")
+    for_largest_last = for_largest_last[covered[for_largest_last] > 0]  # a region that only touches covers nothing
     roi[tile_i[for_largest_last]] = region_i[for_largest_last]
     return roi
 

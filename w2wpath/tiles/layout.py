@@ -115,7 +115,10 @@ def lay_out(
         "counts": {"tiles": n, "by_class": by_class, "border": labels.border, "conflict": labels.conflict},
         "import_report": [dict(line) for line in rois.report],
         "pixels_hash": _hash(fingerprint, RESAMPLE, scale.tile_px, scale.side0, x0.tobytes(), y0.tobytes()),
-        "labels_hash": _hash(json.dumps([classes, patients]), labels.label.tobytes(), area_share.tobytes()),
+        "labels_hash": _hash(
+            json.dumps([classes, patients, rois.path.name, rois.report]),
+            *(columns[name].tobytes() for name in ("label", "roi", "area_share")),
+        ),
     }
     return SlideTiles(columns, attributes)
 

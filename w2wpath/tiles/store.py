@@ -17,7 +17,7 @@ import os
 import shutil
 import uuid
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +32,7 @@ from w2wpath.tiles.labels import NO_LABEL
 
 SCHEMA = 1
 SHARD_TILES = 256
+_EVERY_CHUNK: Any = {"write_empty_chunks": True}  # zeros too, so that a chunk that is not there was lost
 COLUMNS = ("x0", "y0", "side0", "label", "roi", "patient", "core", "valid_share", "area_share", "tile_id")
 
 
@@ -161,14 +162,18 @@ class TileStore:
     def attributes(self, slide: str) -> dict[str, Any]:
         """Return the attributes of a slide's group."""
         with self._damage(slide):
-            return dict(zarr.open_group(self.path / "slides" / slide, mode="r").attrs.asdict())
+            found = dict(zarr.open_group(self.path / "slides" / slide, mode="r").attrs.asdict())
+            if not found:
+                raise ValueError("its attributes are lost")
+            return found
 
     def read(self, slide: str) -> SlideTiles:
         """Return a slide's columns and attributes."""
         with self._damage(slide):
             group = zarr.open_group(self.path / "slides" / slide, mode="r")
+            _refuse_lost_chunks(group)
             columns = {name: np.asarray(_array(group, name)[...]) for name in COLUMNS}
-            return SlideTiles(columns, dict(group.attrs.asdict()))
+            return SlideTiles(columns, self.attributes(slide))
 
     def images(self, slide: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
         """Return tiles ``(n, tile_px, tile_px, 3)`` uint8 RGB of a slide; `rows` must rise, None means all."""
@@ -246,37 +251,45 @@ class TileStore:
             chunks=(1, side, side, 3),
             shards=(SHARD_TILES, side, side, 3),
             dtype="uint8",
-            compressors=ZstdCodec(level=1),
+            compressors=ZstdCodec(level=1, checksum=True),  # without, most flipped bits would pass for pixels
+            config=_EVERY_CHUNK,
         )
         for start, batch in _batches(pixels, SHARD_TILES):
             images[start : start + len(batch)] = batch
         for name in COLUMNS:
-            group.create_array(name, data=np.ascontiguousarray(tiles.columns[name]))
+            group.create_array(name, data=np.ascontiguousarray(tiles.columns[name]), config=_EVERY_CHUNK)
 
     def _swap(self, fresh: Path, slide: str) -> None:
         final = self.path / "slides" / slide
         final.parent.mkdir(exist_ok=True)
         aside = self.scratch / f"{slide}.replaced-{uuid.uuid4().hex}"
-        if final.exists():
-            final.rename(aside)
-        try:
-            fresh.rename(final)
-        except OSError:
-            # another run published the same slide first: its copy is as good as ours
-            if not final.exists():
-                raise
+        while True:
+            replaces = _moved(final, aside)
+            try:
+                fresh.rename(final)
+                break
+            except OSError:
+                if not final.exists():
+                    _moved(aside, final)
+                    raise
+                if not replaces or aside.exists():
+                    break  # another run published the same slide first: its copy is as good as ours
+                # else a run that opened the store meanwhile brought the old group back: move it aside again
         shutil.rmtree(aside, ignore_errors=True)
 
     def _finish_swaps(self) -> None:
         """Bring back a slide that a killed run had moved aside and not yet replaced."""
-        if not self.scratch.is_dir():
+        try:
+            asides = sorted(self.scratch.glob(f"*.replaced-{'[0-9a-f]' * 32}"))
+        except FileNotFoundError:  # a run that was busy here has just finished
             return
-        for aside in sorted(self.scratch.glob("*.replaced-*")):
+        for aside in asides:
             final = self.path / "slides" / aside.name.rsplit(".replaced-", 1)[0]
             if final.exists():
                 shutil.rmtree(aside, ignore_errors=True)
             else:
-                aside.rename(final)
+                with suppress(OSError):  # the run that moved it aside is alive and was faster
+                    aside.rename(final)
 
     @contextmanager
     def _scratch_folder(self, name: str) -> Iterator[Path]:
@@ -287,7 +300,7 @@ class TileStore:
             yield folder
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-            if self.scratch.is_dir() and not any(self.scratch.iterdir()):
+            with suppress(OSError):  # another run still has its own in there
                 self.scratch.rmdir()
 
     @contextmanager
@@ -300,7 +313,7 @@ class TileStore:
             # zarr and its codecs raise many kinds for damaged bytes; all of them mean the same to a user
             raise StoreError(
                 f"{self.path}: the tiles of slide {slide!r} cannot be read ({type(error).__name__}: {error}). "
-                "Tile this slide again; the others are not affected."
+                f"Remove {self.path / 'slides' / slide} and tile this slide again; the others are not affected."
             ) from error
 
 
@@ -322,17 +335,16 @@ def _create(path: Path, spec: StoreSpec) -> None:
 
 def _read_spec(path: Path) -> StoreSpec:
     try:
-        root = json.loads((path / "zarr.json").read_text("utf-8"))
-        about = root["attributes"]["w2wpath"]
+        about = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]["w2wpath"]
         schema = about["schema"]
+        if schema == SCHEMA:
+            return StoreSpec(about["tile_px"], about["mpp"], about["stride_px"], about["resample"])
     except (OSError, ValueError, KeyError, TypeError):
         raise StoreError(f"{path}: not a w2wpath tile store. Give another path with -o, or move it away.") from None
-    if schema != SCHEMA:
-        raise StoreError(
-            f"{path}: has schema {schema!r}, but this w2wpath reads schema {SCHEMA}. "
-            "Update w2wpath if the store is newer, or tile again into another store."
-        )
-    return StoreSpec(about["tile_px"], about["mpp"], about["stride_px"], about["resample"])
+    raise StoreError(
+        f"{path}: has schema {schema!r}, but this w2wpath reads schema {SCHEMA}. "
+        "Update w2wpath if the store is newer, or tile again into another store."
+    )
 
 
 def _check_name(slide: str) -> None:
@@ -345,6 +357,22 @@ def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
     if not isinstance(found, zarr.Array):
         raise StoreError(f"{group.store_path}: {name} is not an array. Tile this slide again.")
     return found
+
+
+def _moved(folder: Path, to: Path) -> bool:
+    """Rename a folder; False where it is not there."""
+    try:
+        folder.rename(to)
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def _refuse_lost_chunks(group: zarr.Group) -> None:
+    """Refuse a slide of which a file is missing: zarr would read it as zeros, black tiles of the first class."""
+    arrays = {name: _array(group, name) for name in ("images", *COLUMNS)}
+    if lost := [name for name, array in arrays.items() if array.nchunks_initialized < array.nchunks]:
+        raise FileNotFoundError(f"a file of {lost[0]} is missing")
 
 
 def _batches(pixels: Iterable[NDArray[np.uint8]], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:

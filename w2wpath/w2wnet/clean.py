@@ -210,7 +210,7 @@ def _read_fold(path: Path) -> FoldResult | None:
     if not path.exists():
         return None
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             arrays = {name: found[name] for name in found.files}
         about = json.loads(arrays.pop("about").tobytes())
     except (EOFError, ValueError, KeyError, zipfile.BadZipFile):

@@ -1,0 +1,119 @@
+"""Settings: unknown keys are refused, flags win over TOML, TOML over the base, the base over defaults."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from pydantic import ValidationError
+
+from w2wpath.config import STAGES, CleanSettings, HeatmapSettings, NetSettings, TileSettings, load
+from w2wpath.errors import ConfigError
+
+TILE_KEYS = "allow_upsample, anchor, classes, conflict_share, label_share, min_share, mpp, origin, stride_px, tile_px"
+
+
+@pytest.fixture
+def toml(tmp_path: Path) -> Callable[[str], Path]:
+    def write(text: str) -> Path:
+        (tmp_path / "crc.toml").write_text(text, "utf-8")
+        return tmp_path / "crc.toml"
+
+    return write
+
+
+def message_of(toml: Path | None, **flags: object) -> str:
+    with pytest.raises(ConfigError) as caught:
+        load(TileSettings, "tile", toml, flags)
+    return str(caught.value)
+
+
+def test_tiles_are_224_px_at_half_a_um_by_default() -> None:
+    found = load(TileSettings, "tile", None, {})
+    assert (found.tile_px, found.mpp, found.step_px, found.anchor, found.origin) == (224, 0.5, 224, "slide", "auto")
+    assert (found.min_share, found.label_share, found.conflict_share) == (0.1, 0.5, 0.25)
+
+
+def test_a_flag_wins_over_toml_over_base_over_default(toml: Callable[[str], Path]) -> None:
+    file = toml("[tile]\ntile_px = 128\nmpp = 1.0\n")
+    found = load(TileSettings, "tile", file, {"tile_px": 64, "mpp": None}, {"mpp": 2.0, "stride_px": 32})
+    assert (found.tile_px, found.mpp, found.step_px, found.min_share) == (64, 1.0, 32, 0.1)
+
+
+def test_one_file_serves_every_stage(toml: Callable[[str], Path]) -> None:
+    file = toml('[tile]\ntile_px = 64\n[clean]\nfolds = 3\nbackbone = "resnet18"\n[heatmap]\nthreshold = 0.0\n')
+    assert load(TileSettings, "tile", file, {}).tile_px == 64
+    assert load(CleanSettings, "clean", file, {}).folds == 3
+    assert load(HeatmapSettings, "heatmap", file, {}).threshold == 0.0
+
+
+def test_a_misspelt_setting_names_file_table_key_and_cure(toml: Callable[[str], Path]) -> None:
+    assert message_of(toml("[tile]\ntilepx = 64\n")) == (
+        f"crc.toml: [tile] setting must be one of {TILE_KEYS}; got 'tilepx'. Did you mean 'tile_px'?"
+    )
+
+
+def test_a_misspelt_table_is_named(toml: Callable[[str], Path]) -> None:
+    known = ", ".join(sorted(STAGES))
+    assert message_of(toml("[tiles]\ntile_px = 64\n")) == (
+        f"crc.toml: table must be one of {known}; got 'tiles'. Did you mean 'tile'?"
+    )
+
+
+def test_a_value_where_a_table_belongs_is_refused(toml: Callable[[str], Path]) -> None:
+    assert message_of(toml("tile = 3\n")) == (
+        "crc.toml: 'tile' must be a table; got 3. Write its settings below [tile]."
+    )
+
+
+def test_a_value_out_of_range_is_shown(toml: Callable[[str], Path]) -> None:
+    assert message_of(toml("[tile]\ntile_px = 4\n")) == (
+        "crc.toml: [tile]: tile_px: input should be greater than or equal to 8; got 4."
+    )
+    assert message_of(None, min_share=1.5) == "tile: min_share: input should be less than or equal to 1; got 1.5."
+    assert message_of(None, mpp=float("inf")) == "tile: mpp: input should be a finite number; got inf."
+    assert message_of(None, mpp=1e308) == "tile: mpp: input should be less than 1000; got 1e+308."
+    assert message_of(None, anchor="rio") == "tile: anchor: input should be 'slide' or 'roi'; got 'rio'."
+
+
+def test_a_threshold_is_a_share(toml: Callable[[str], Path]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(HeatmapSettings, "heatmap", None, {"threshold": 1.2})
+    assert str(caught.value) == "heatmap: threshold must lie between 0 and 1, got 1.2."
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    assert message_of(tmp_path / "no.toml") == (
+        f"{tmp_path / 'no.toml'}: no such file. Give --config an existing TOML file."
+    )
+
+
+def test_a_folder_is_not_a_config_file(tmp_path: Path) -> None:
+    assert message_of(tmp_path) == f"{tmp_path}: cannot be read (Is a directory). Give --config a readable TOML file."
+
+
+def test_broken_toml_says_where(toml: Callable[[str], Path]) -> None:
+    file = toml("[tile\n")
+    assert message_of(file) == (
+        f"{file}: not valid TOML (Expected ']' at the end of a table declaration (at line 1, column 6)). "
+        "Mend the line, or leave --config out."
+    )
+
+
+def test_settings_cannot_be_changed_after_they_were_read() -> None:
+    with pytest.raises(ValidationError):
+        TileSettings().tile_px = 64  # type: ignore[misc]
+
+
+def test_the_digest_tells_settings_apart_unless_told_to_look_away() -> None:
+    seven, eight = NetSettings(seed=7), NetSettings(seed=8)
+    assert seven.digest() == NetSettings(seed=7).digest()
+    assert seven.digest() != eight.digest()
+    assert seven.digest(without=frozenset({"seed"})) == eight.digest(without=frozenset({"seed"}))
+
+
+def test_clean_hands_on_the_part_that_builds_networks() -> None:
+    net = CleanSettings(folds=3, seed=5, backbone="resnet18").net()
+    assert type(net) is NetSettings
+    assert (net.seed, net.backbone) == (5, "resnet18")

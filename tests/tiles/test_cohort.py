@@ -1,0 +1,279 @@
+"""Cohorts: one bad slide never stops the others; the same run twice changes nothing."""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from shapely.geometry import box
+
+from tests.conftest import coordinate_image, file_bytes, save_svs, write_geojson
+from w2wpath.config import TileSettings
+from w2wpath.errors import CohortError, StoreError
+from w2wpath.tiles.cohort import Entry, Outcome, read_cohort, tile
+from w2wpath.tiles.store import TileStore
+
+SETTINGS = TileSettings(tile_px=64)
+IMAGE = coordinate_image(640, 512)
+
+
+@pytest.fixture
+def entries(tmp_path: Path) -> list[Entry]:
+    """Two good slides of one patient each."""
+    rois = [("Tumor", box(0, 0, 256, 128)), ("Stroma", box(256, 0, 384, 128)), ("Ignore*", box(0, 0, 64, 64))]
+    found = []
+    for name in ("a", "b"):
+        write_geojson(tmp_path / f"{name}.geojson", rois)
+        slide = save_svs(tmp_path / f"{name}.svs", IMAGE if name == "a" else IMAGE[::-1].copy())
+        found.append(Entry(slide, tmp_path / f"{name}.geojson", f"patient {name}"))
+    return found
+
+
+@pytest.fixture
+def bad(tmp_path: Path) -> Entry:
+    (tmp_path / "bad.svs").write_text("not a slide")
+    return Entry(tmp_path / "bad.svs", tmp_path / "a.geojson", "patient c")
+
+
+BAD = "{}: not a readable slide (Unsupported or missing image file). Check that the file is whole."
+
+
+def statuses(outcomes: list[Outcome]) -> list[tuple[str, str]]:
+    return [(outcome.slide, outcome.status) for outcome in outcomes]
+
+
+def test_a_slide_becomes_labelled_tiles_cut_where_they_say(entries: list[Entry], tmp_path: Path) -> None:
+    (outcome,) = tile(tmp_path / "tiles.zarr", entries[:1], SETTINGS)
+    assert outcome == Outcome("a", "tiled", 11, (("Stroma", 4), ("Tumor", 7)))
+    store = TileStore.open(tmp_path / "tiles.zarr")
+    table = store.table()
+    assert (table.classes, table.patients, table.n) == (("Stroma", "Tumor"), ("patient a",), 11)
+    for pixels, x0, y0 in zip(store.images("a"), table.x0, table.y0, strict=True):
+        assert np.array_equal(pixels, IMAGE[y0 : y0 + 64, x0 : x0 + 64])
+
+
+def test_one_bad_slide_is_listed_and_the_others_go_on(entries: list[Entry], bad: Entry, tmp_path: Path) -> None:
+    outcomes = tile(tmp_path / "tiles.zarr", [bad, *entries], SETTINGS)
+    assert statuses(outcomes) == [("bad", "failed"), ("a", "tiled"), ("b", "tiled")]
+    assert outcomes[0].error == BAD.format(bad.slide)
+    assert TileStore.open(tmp_path / "tiles.zarr").slides() == ["a", "b"]
+
+
+def test_two_workers_do_what_one_does(entries: list[Entry], bad: Entry, tmp_path: Path) -> None:
+    one = tile(tmp_path / "one.zarr", [bad, *entries], SETTINGS)
+    two = tile(tmp_path / "two.zarr", [bad, *entries], SETTINGS, workers=2)
+    assert two == one
+    assert file_bytes(tmp_path / "two.zarr") == file_bytes(tmp_path / "one.zarr")
+
+
+def test_a_second_run_adds_its_slide_to_the_same_store(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    tile(store, entries[:1], SETTINGS)
+    before = file_bytes(store)
+    tile(store, entries[1:], SETTINGS)
+    after = file_bytes(store)
+    assert TileStore.open(store).slides() == ["a", "b"]
+    assert {name: after[name] for name in before} == before
+
+
+def test_the_same_run_again_changes_no_byte(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    tile(store, entries, SETTINGS)
+    before = file_bytes(store)
+    again = tile(store, entries, SETTINGS)
+    assert statuses(again) == [("a", "unchanged"), ("b", "unchanged")]
+    assert again[0].by_class == (("Stroma", 4), ("Tumor", 7))
+    assert file_bytes(store) == before
+
+
+def test_two_stores_of_the_same_slides_hold_the_same_bytes(entries: list[Entry], tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        tile(tmp_path / name / "tiles.zarr", entries, SETTINGS)
+        time.sleep(0.01)
+    one, two = (file_bytes(tmp_path / name / "tiles.zarr" / "slides") for name in ("one", "two"))
+    assert one == two
+    assert not any(str(tmp_path).encode() in content for content in one.values())
+
+
+def test_new_annotations_replace_the_slide(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    tile(store, entries, SETTINGS)
+    write_geojson(entries[0].rois, [("Necrosis", box(0, 0, 128, 64))])
+    outcomes = tile(store, entries, SETTINGS)
+    assert statuses(outcomes) == [("a", "tiled"), ("b", "unchanged")]
+    assert TileStore.open(store).table().classes == ("Necrosis", "Stroma", "Tumor")
+
+
+def test_a_slide_that_turned_bad_leaves_its_old_tiles(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    tile(store, entries[:1], SETTINGS)
+    before = file_bytes(store)
+    entries[0].slide.write_text("not a slide")
+    assert statuses(tile(store, entries[:1], SETTINGS)) == [("a", "failed")]
+    assert file_bytes(store) == before
+
+
+def test_a_slide_without_a_patient_is_told(entries: list[Entry], tmp_path: Path) -> None:
+    (outcome,) = tile(tmp_path / "tiles.zarr", [Entry(entries[0].slide, entries[0].rois)], SETTINGS)
+    assert outcome.patient_guessed
+    assert TileStore.open(tmp_path / "tiles.zarr").table().patients == ("a",)
+
+
+def test_objects_that_gave_no_region_are_counted(entries: list[Entry], tmp_path: Path) -> None:
+    write_geojson(
+        entries[0].rois, [("Tumor", box(0, 0, 64, 64)), (None, box(0, 0, 9, 9)), ("Region*", box(0, 0, 9, 9))]
+    )
+    (outcome,) = tile(tmp_path / "tiles.zarr", entries[:1], SETTINGS)
+    assert outcome.skipped_objects == (("class Region* is not a label", 1), ("no class", 1))
+
+
+def test_the_frame_of_a_slide_with_bounds_must_be_said(bounded_slide: Path, tmp_path: Path) -> None:
+    rois = write_geojson(tmp_path / "r.geojson", [("Tumor", box(0, 0, 64, 64))])
+    store = tmp_path / "tiles.zarr"
+    (unsaid,) = tile(store, [Entry(bounded_slide, rois)], SETTINGS)
+    assert unsaid.error == (
+        f"{bounded_slide}: the slide's bounds begin at (256, 128), so QuPath's frame and the slide's differ "
+        "and the annotations do not say which they use. Pass --origin qupath (drawn in QuPath with its default "
+        "settings) or --origin slide (level-0 pixels of the whole scan)."
+    )
+    tile(store, [Entry(bounded_slide, rois, origin="qupath")], SETTINGS)
+    opened = TileStore.open(store)
+    assert (opened.table().x0.tolist(), opened.table().y0.tolist()) == ([256], [128])
+    assert np.array_equal(opened.images("bounded")[0], coordinate_image(1024, 768)[128:192, 256:320])
+
+
+def test_a_slide_without_mpp_fails_unless_the_entry_says_it(entries: list[Entry], tmp_path: Path) -> None:
+    slide, rois = save_svs(tmp_path / "c.svs", IMAGE, mpp=None), entries[0].rois
+    without, given, wrong = (
+        tile(tmp_path / "tiles.zarr", [Entry(slide, rois, slide_mpp=mpp)], SETTINGS)[0] for mpp in (None, 0.5, 0.0)
+    )
+    assert without.error == f"{slide}: no um/px in the header. Pass --slide-mpp (20x is about 0.5, 40x about 0.25)."
+    assert given.status == "tiled"
+    assert wrong.error == f"{slide}: slide_mpp is 0. Give um per pixel, like 0.25."
+
+
+def test_a_store_of_other_settings_is_refused_before_any_slide(entries: list[Entry], tmp_path: Path) -> None:
+    tile(tmp_path / "tiles.zarr", entries[:1], SETTINGS)
+    with pytest.raises(StoreError) as caught:
+        tile(tmp_path / "tiles.zarr", entries, TileSettings(tile_px=32, mpp=1.0))
+    assert str(caught.value) == (
+        f"{tmp_path / 'tiles.zarr'}: holds tiles of 64 px at 0.5 um/px with step 64 (lanczos3); asked for 32 px at "
+        "1 um/px with step 32 (lanczos3). Use the same settings, or another store with -o."
+    )
+
+
+def test_what_ran_is_written_beside_the_store(entries: list[Entry], bad: Entry, tmp_path: Path) -> None:
+    tile(tmp_path / "tiles.zarr", [entries[0], bad], SETTINGS)
+    (line,) = (tmp_path / "tiles.zarr.provenance.jsonl").read_text().splitlines()
+    found = json.loads(line)
+    assert (found["command"], found["settings"]["tile_px"]) == ("tile", 64)
+    assert found["inputs"][0] == {"slide": str(entries[0].slide), "rois": str(entries[0].rois)}
+    assert found["outcomes"] == {"a": "tiled", "bad": BAD.format(bad.slide)}
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a named pipe")
+def test_a_worker_that_dies_fails_its_slides_and_not_the_run(entries: list[Entry], tmp_path: Path) -> None:
+    pipe = tmp_path / "pipe.geojson"
+    os.mkfifo(pipe)
+
+    def kill_whoever_reads_the_pipe() -> None:
+        with pipe.open("wb"):
+            for child in multiprocessing.active_children():
+                child.kill()
+
+    killer = threading.Thread(target=kill_whoever_reads_the_pipe, daemon=True)
+    killer.start()
+    waiting = [Entry(entry.slide, pipe, entry.patient) for entry in entries]
+    outcomes = tile(tmp_path / "tiles.zarr", waiting, SETTINGS, workers=2)
+    killer.join()
+    assert [outcome.error for outcome in outcomes] == [
+        f"{entry.slide}: a worker process died (out of memory?). Run the same command again with fewer --workers."
+        for entry in entries
+    ]
+    assert statuses(tile(tmp_path / "tiles.zarr", entries, SETTINGS)) == [("a", "tiled"), ("b", "tiled")]
+
+
+def cohort(folder: Path, text: str | bytes) -> Path:
+    path = folder / "cohort.csv"
+    path.write_bytes(text if isinstance(text, bytes) else text.encode())
+    return path
+
+
+def refusal(path: Path) -> str:
+    with pytest.raises(CohortError) as caught:
+        read_cohort(path)
+    return str(caught.value).removeprefix(f"{path}: ")
+
+
+def test_a_cohort_is_read_relative_to_its_table(tmp_path: Path) -> None:
+    path = cohort(
+        tmp_path, "slide,rois,patient,slide_mpp,origin\ns/a.svs, r/a.json ,P1,0.25,qupath\n/b.svs,b.json,,,\n"
+    )
+    assert read_cohort(path) == [
+        Entry(tmp_path / "s/a.svs", tmp_path / "r/a.json", "P1", 0.25, "qupath"),
+        Entry(Path("/b.svs"), tmp_path / "b.json"),
+    ]
+
+
+def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
+    path = cohort(tmp_path, b'\xef\xbb\xbfslide,rois\r\n"a, 1.svs",a.json\r\n')
+    assert read_cohort(path) == [Entry(tmp_path / "a, 1.svs", tmp_path / "a.json")]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "holds no slide. Give one row per slide below the header slide, rois, patient."),
+        ("slide,rois\n", "holds no slide. Give one row per slide below the header slide, rois, patient."),
+        ("slide,patient\na,b\n", "column 'rois' is missing. Give columns slide, rois, patient."),
+        (
+            "slide,roi\na,b\n",
+            "column must be one of slide, rois, patient, slide_mpp, origin; got 'roi'. Did you mean 'rois'?",
+        ),
+        (
+            "slide;rois\na;b\n",
+            "column must be one of slide, rois, patient, slide_mpp, origin; got 'slide;rois'. Did you mean 'slide'?",
+        ),
+        ("slide,rois\na,r\n ,r\n", "line 3: slide is empty. Give the file, relative to the table."),
+        ("slide,rois\na\n", "line 2: rois is empty. Give the file, relative to the table."),
+        ("slide,rois\na,r\nb,r,P1\n", "line 3: has more cells than the header. Quote names that hold a comma."),
+        (
+            "slide,rois,slide_mpp\na,r,40x\n",
+            "line 2: slide_mpp is '40x'. Give um per pixel, like 0.25, or leave it empty.",
+        ),
+        (
+            "slide,rois,slide_mpp\na,r,nan\n",
+            "line 2: slide_mpp is 'nan'. Give um per pixel, like 0.25, or leave it empty.",
+        ),
+        ("slide,rois,origin\na,r,left\n", "line 2: origin must be one of auto, qupath, slide; got 'left'."),
+        ('slide,rois\n"a,r\n', "not a readable CSV (unexpected end of data). Save it as UTF-8, comma separated."),
+    ],
+)
+def test_a_wrong_table_says_where_and_what(tmp_path: Path, text: str, message: str) -> None:
+    assert refusal(cohort(tmp_path, text)) == message
+
+
+def test_two_slides_of_one_name_are_refused(tmp_path: Path) -> None:
+    path = cohort(tmp_path, "slide,rois\nx/a.svs,r\ny/a.tiff,r\n")
+    assert refusal(path) == (
+        f"{tmp_path / 'x/a.svs'} and {tmp_path / 'y/a.tiff'} share the name 'a'. "
+        "Rename one of them: the file stem names the slide in the store."
+    )
+
+
+def test_a_missing_table_is_named(tmp_path: Path) -> None:
+    assert refusal(tmp_path / "no.csv") == "no such cohort table. Give a CSV with columns slide, rois, patient."
+
+
+def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
+    assert refusal(cohort(tmp_path, b"slide,rois\nM\xfcller.svs,r\n")) == (
+        "not a readable CSV ('utf-8' codec can't decode byte 0xfc in position 12: invalid start byte). "
+        "Save it as UTF-8, comma separated."
+    )
