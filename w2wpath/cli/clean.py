@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from w2wpath.cli import options
 from w2wpath.cli.console import make_progress, table, tell, tell_json, warn
+
+if TYPE_CHECKING:
+    from w2wpath.w2wnet.nets.training import WiseLearner
 
 NAME = "clean"
 
@@ -56,13 +59,15 @@ def run(
     from w2wpath.reports.cleaning import excluded_by, write_report
     from w2wpath.tiles.store import TileStore, TileTable
     from w2wpath.w2wnet.clean import clean
-    from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
 
     opened = TileStore.open(store)
     home = opened.path.parent / "clean"
     progress = make_progress()
 
     def learner(of_table: TileTable) -> WiseLearner:
+        # torch enters only here, so that a store that cannot be cleaned is refused at once
+        from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
+
         shared = Tiles.of(opened, of_table, settings)
         progress.say(f"networks: {settings.backbone} on {shared.compute}")
         return WiseLearner(shared)

@@ -24,7 +24,7 @@ def run(
     out: Annotated[
         Path, typer.Option("-o", "--out", help="Folder of the demo; an earlier demo there is replaced.")
     ] = Path("demo"),
-    max_epochs: Annotated[int, typer.Option(min=1, help="Most epochs of each network.")] = 60,
+    max_epochs: Annotated[int, typer.Option(min=1, help="Most epochs of each network.")] = 50,
     device: options.Device = None,
     as_json: options.Json = False,
 ) -> None:

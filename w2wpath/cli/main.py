@@ -41,16 +41,21 @@ def main() -> NoReturn:
     except W2wError as error:
         _fail(str(error), debug)
     except Exception as error:
-        full = full_disk(error)
-        where = f"{getattr(error, 'filename', None) or 'output'}: " if full else ""
-        words = (
-            f"{where}could not be written, {full}. Make room and run the same command again."
-            if full
-            else f"{type(error).__name__}: {error}. This is a fault of w2wpath; "
-            "run the command again with --debug and report what it shows."
-        )
-        _fail(words, debug)
+        _fail(_in_words(error), debug)
     sys.exit(0)
+
+
+def _in_words(error: Exception) -> str:
+    where = getattr(error, "filename", None)
+    if full := full_disk(error):
+        return f"{where or 'output'}: could not be written, {full}. Make room and run the same command again."
+    if where and isinstance(error, PermissionError | FileExistsError | NotADirectoryError | IsADirectoryError):
+        why = str(error.strerror).lower()
+        return f"{where}: {why}. Check the path and its permissions, or choose another place with -o."
+    return (
+        f"{type(error).__name__}: {error}. This is a fault of w2wpath; "
+        "run the command again with --debug and report what it shows."
+    )
 
 
 def _fail(words: str, debug: bool) -> NoReturn:

@@ -19,6 +19,9 @@ from numpy.typing import NDArray
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
 from w2wpath.qupath.colours import class_colours
 
+COLUMN_IN, PANEL_WIDTH_IN, PANEL_HEIGHT_IN = 5.0, 4.7, 8.0
+ABOVE_IN, BELOW_IN, LEGEND_LINE_IN = 0.75, 1.1, 0.24
+
 RGBA = tuple[float, float, float, float]
 
 
@@ -30,20 +33,29 @@ def overlay_png(maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity
     thumbnail
         (h, w, 3) uint8 RGB of the whole slide.
     """
-    height, width = thumbnail.shape[:2]
+    # laid out in inches by hand: three panels of the slide's shape, room above for the title, below for the legends
+    aspect = thumbnail.shape[0] / thumbnail.shape[1]
+    panel_width = min(PANEL_WIDTH_IN, PANEL_HEIGHT_IN / aspect)
+    panel_height = panel_width * aspect
+    below = max(BELOW_IN, 0.4 + LEGEND_LINE_IN * math.ceil((len(maps.classes) + 1) / 2))
+    total = panel_height + ABOVE_IN + below
+    figure = Figure(figsize=(3 * COLUMN_IN, total))
+
+    def place(column: int, width: float, bottom: float, height: float) -> Any:
+        left = column * COLUMN_IN + (COLUMN_IN - width) / 2
+        return figure.add_axes((left / (3 * COLUMN_IN), bottom / total, width / (3 * COLUMN_IN), height / total))
+
+    axes = [place(column, panel_width, below, panel_height) for column in range(3)]
     # (left, right, bottom, top) in level-0 pixels, y downwards
     extent0 = (0.0, float(maps.width0), float(maps.height0), 0.0)
-    aspect = height / width
-    figure = Figure(figsize=(15, max(3.2, 4.6 * aspect + 1.4)), layout="constrained")
-    axes = figure.subplots(1, 3)
-    figure.suptitle(title, parse_math=False)  # file and class names may hold a $
+    figure.suptitle(title, y=1 - 0.12 / total, va="top", parse_math=False)  # file and class names may hold a $
     for axis in axes:
         axis.imshow(thumbnail, extent=extent0, interpolation="none")
         axis.set_axis_off()
     axes[0].set_title("Slide")
     _scale_bar(axes[0], extent0, maps.slide_mpp)
     _class_panel(axes[1], maps, opacity)
-    _uncertainty_panel(figure, axes[2], maps, opacity)
+    _uncertainty_panel(axes[2], place(2, 3.2, below - 0.4, 0.14), maps, opacity)
     for axis in axes:
         axis.set_xlim(extent0[0], extent0[1])
         axis.set_ylim(extent0[2], extent0[3])
@@ -95,16 +107,15 @@ def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
         text.set_text(label)
 
 
-def _uncertainty_panel(figure: Figure, axis: Any, maps: Maps, opacity: float) -> None:
+def _uncertainty_panel(axis: Any, bar: Any, maps: Maps, opacity: float) -> None:
     # the largest possible u, not the slide's own: pictures of two slides stay comparable
     scale = ScalarMappable(Normalize(0.0, 1.0 - 1.0 / len(maps.classes)), "cividis")
     rows = np.flatnonzero(maps.state != NOT_ANALYSED)
     faces = [(*colour[:3], min(1.0, opacity + 0.25)) for colour in scale.to_rgba(maps.u[rows]).tolist()]
     _squares(axis, maps, rows, faces, linewidths=0)
     axis.set_title("Uncertainty u of every analysed tile")
-    figure.colorbar(
-        scale, ax=axis, orientation="horizontal", shrink=0.7, label="u (0 sure, right end: all classes alike)"
-    )
+    legend = axis.figure.colorbar(scale, cax=bar, orientation="horizontal")
+    legend.set_label("u: 0 sure, right end all classes alike")
 
 
 def _rgba(colour: tuple[int, int, int], opacity: float) -> RGBA:

@@ -11,7 +11,7 @@ from w2wpath.slides.contract import Slide
 
 MIN_SATURATION = 0.04
 """Saturation (0 to 1) below which nothing counts as stained, so that an empty slide yields no tissue."""
-TISSUE_SATURATION = 0.15
+TISSUE_SATURATION = 0.07
 """A threshold above this would cut pale tissue away where the whole thumbnail is tissue; it is capped here."""
 
 

@@ -1,0 +1,194 @@
+"""The files of a heatmap: they appear together, agree with each other, and a run without room changes nothing."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import file_bytes, run_python
+from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PX, SEEN, U_OF, ColourReader, save_slide, state_of
+from w2wpath.config import HeatmapSettings
+from w2wpath.errors import SlideError
+from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN
+from w2wpath.heatmaps.run import Heatmap, heatmap
+
+ENDINGS = ["geojson.gz", "overlay.png", "summary.json", "tiles.csv"]
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Heatmap:
+    """A heatmap of the made slide; its files must not be changed."""
+    folder = tmp_path_factory.mktemp("heatmap")
+    return heatmap(save_slide(folder / "a.svs"), ColourReader(), folder / "out")
+
+
+def named(made: Heatmap, ending: str) -> Path:
+    (found,) = (path for path in made.files if path.name.endswith(ending))
+    return found
+
+
+def test_four_files_are_made_and_nothing_is_left_over(made: Heatmap) -> None:
+    out = made.files[0].parent
+    assert [path.name for path in made.files] == [f"a.{ending}" for ending in ENDINGS]
+    assert sorted(path.name for path in out.iterdir()) == [path.name for path in made.files]
+
+
+def test_the_table_has_every_tile_with_the_numbers_of_the_maps(made: Heatmap) -> None:
+    rows = list(csv.DictReader(io.StringIO(named(made, "tiles.csv").read_text("utf-8"))))
+    assert list(rows[0]) == ["x0", "y0", "side0", "state", "class", "P(Stroma)", "P(Tumor)", "u", "epistemic"]
+    assert len(rows) == SEEN.size
+    for row, seen, state in zip(rows, SEEN.ravel(), state_of(SEEN.ravel()), strict=True):
+        assert (row["side0"], row["state"]) == (str(PX), STATES[state])
+        if seen == GLASS:
+            assert [row[key] for key in ("class", "P(Stroma)", "P(Tumor)", "u", "epistemic")] == [""] * 5
+        else:
+            assert row["class"] == CLASSES[CLASS_OF[seen]]
+            assert (row["u"], row["epistemic"]) == (f"{U_OF[seen]:.4f}", f"{U_OF[seen] / 2:.4f}")
+            assert row[f"P({row['class']})"] == "0.7500"
+    assert [(int(row["x0"]), int(row["y0"])) for row in rows] == [
+        (int(x), int(y)) for x, y in zip(made.maps.x0, made.maps.y0, strict=True)
+    ]
+
+
+def test_the_summary_counts_what_the_maps_hold(made: Heatmap) -> None:
+    said = json.loads(named(made, "summary.json").read_text("utf-8"))
+    state, seen = state_of(SEEN.ravel()), SEEN.ravel()
+    area = (PX * 0.5 / 1000) ** 2
+    counts = {code: int((state == code).sum()) for code in (NOT_ANALYSED, CONFIDENT, UNCERTAIN)}
+    assert said.pop("provenance")["command"] == "heatmap"
+    assert said == made.summary
+    assert said == {
+        "slide": "a.svs",
+        "tiles": {
+            "not analysed": counts[NOT_ANALYSED],
+            "confident": counts[CONFIDENT],
+            "uncertain": counts[UNCERTAIN],
+        },
+        "uncertain_share": counts[UNCERTAIN] / (counts[CONFIDENT] + counts[UNCERTAIN]),
+        "confident_area_mm2": {
+            name: round(int(((state == CONFIDENT) & (CLASS_OF[seen] == index)).sum()) * area, 6)
+            for index, name in enumerate(CLASSES)
+        },
+        "threshold": 0.3,
+        "tile_side_level0_px": PX,
+        "slide_um_per_px": 0.5,
+        "qupath_frame": "qupath",
+    }
+
+
+def test_the_settings_threshold_wins_over_the_models_even_when_zero(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs")
+    made = heatmap(path, ColourReader(), tmp_path / "out", HeatmapSettings(threshold=0.0))
+    assert made.summary["threshold"] == 0.0
+    assert np.array_equal(made.maps.state, state_of(SEEN.ravel(), 0.0))
+
+
+def test_a_slide_without_tissue_gives_its_four_files(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs", seen=np.full((3, 3), GLASS))
+    made = heatmap(path, ColourReader(), tmp_path / "out")
+    assert (made.summary["tiles"], made.summary["uncertain_share"]) == (
+        {"not analysed": 9, "confident": 0, "uncertain": 0},
+        None,
+    )
+    assert json.loads(gzip.decompress(named(made, "gz").read_bytes()))["features"] == []
+    assert len(made.files) == 4
+
+
+def test_a_slide_smaller_than_a_tile_gives_its_four_files(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs", seen=np.array([[1]]))
+    made = heatmap(path, ColourReader(tile_px=2 * PX), tmp_path / "out")
+    assert made.summary["tiles"] == {"not analysed": 0, "confident": 0, "uncertain": 0}
+    assert len(made.files) == 4
+
+
+@pytest.mark.parametrize("stem", ["two words", 'it\'s "quoted"', "ä µ 组织", "<script>", "$x$", "a.b.c", "-o"])
+def test_any_file_name_is_kept_as_it_is(tmp_path: Path, stem: str) -> None:
+    path = save_slide(tmp_path / f"{stem}.svs", seen=SEEN[:1])
+    made = heatmap(path, ColourReader(), tmp_path / "out")
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [f"{stem}.{ending}" for ending in ENDINGS]
+    assert json.loads(named(made, "summary.json").read_text("utf-8"))["slide"] == f"{stem}.svs"
+
+
+def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs")
+    heatmap(path, ColourReader(), tmp_path / "out")
+    before = file_bytes(tmp_path / "out")
+    again = heatmap(path, ColourReader(threshold=0.05), tmp_path / "out")
+    after = file_bytes(tmp_path / "out")
+    assert list(after) == list(before)
+    assert all(after[name] != before[name] for name in before)
+    assert again.summary["threshold"] == 0.05
+
+
+def test_the_same_run_again_gives_the_same_map(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs")
+    found = []
+    for name in ("one", "two"):
+        heatmap(path, ColourReader(), tmp_path / name)
+        found.append({key: value for key, value in file_bytes(tmp_path / name).items() if "summary" not in key})
+    assert found[0] == found[1]
+
+
+def test_another_slide_in_the_same_folder_is_left_alone(tmp_path: Path) -> None:
+    heatmap(save_slide(tmp_path / "a.svs"), ColourReader(), tmp_path / "out")
+    before = file_bytes(tmp_path / "out")
+    heatmap(save_slide(tmp_path / "b.svs"), ColourReader(), tmp_path / "out")
+    after = file_bytes(tmp_path / "out")
+    assert {name: after[name] for name in before} == before
+    assert len(after) == 8
+
+
+def test_a_slide_that_cannot_be_read_leaves_no_folder(tmp_path: Path) -> None:
+    (tmp_path / "bad.svs").write_text("not a slide")
+    with pytest.raises(SlideError) as caught:
+        heatmap(tmp_path / "bad.svs", ColourReader(), tmp_path / "out")
+    assert str(caught.value) == (
+        f"{tmp_path / 'bad.svs'}: not a readable slide (Unsupported or missing image file). "
+        "Check that the file is whole."
+    )
+    assert not (tmp_path / "out").exists()
+
+
+FULL_DISK = """
+import resource, sys
+from pathlib import Path
+from tests.heatmaps.made import ColourReader
+from w2wpath.errors import DiskError
+from w2wpath.heatmaps.run import heatmap
+
+slide, out, size = Path(sys.argv[1]), Path(sys.argv[2]), int(sys.argv[3])
+resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.getrlimit(resource.RLIMIT_FSIZE)[1]))
+try:
+    heatmap(slide, ColourReader(threshold=0.05), out)
+except DiskError as error:
+    print(error)
+"""
+
+
+@pytest.mark.parametrize("size", [100, 2000])  # nothing fits; the table and the summary fit, the picture does not
+def test_a_full_disk_leaves_the_earlier_files_and_no_scratch(tmp_path: Path, size: int) -> None:
+    pytest.importorskip("resource", reason="this system has no file-size limit to set")
+    path, out = save_slide(tmp_path / "a.svs"), tmp_path / "out"
+    heatmap(path, ColourReader(), out)
+    before = file_bytes(out)
+    done = run_python(FULL_DISK, path, out, size)
+    assert (done.stdout, done.returncode) == (
+        f"{out}: could not be written, the file-size limit is met. Nothing that was there before has changed; "
+        "make room (or choose another place with -o) and run the same command again.\n",
+        0,
+    )
+    assert file_bytes(out) == before
+    assert len(list(out.iterdir())) == 4
+
+
+def test_the_picture_is_a_png_without_alpha_surprises(made: Heatmap) -> None:
+    with Image.open(named(made, "png")) as image:
+        assert (image.format, image.width) == ("PNG", 1500)
+        assert image.getextrema()[-1] == (255, 255)  # opaque everywhere

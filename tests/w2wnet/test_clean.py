@@ -1,0 +1,467 @@
+"""The procedure with a learner that is no network: what it finds, writes, refuses, and takes up again."""
+
+from __future__ import annotations
+
+import ast
+import csv
+import inspect
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from tests.conftest import ROOT, file_bytes
+from tests.w2wnet.conftest import (
+    CLASSES,
+    NOISE,
+    QUICK,
+    FakeLearner,
+    FakeRun,
+    add_slide,
+    fake_learner,
+    make_store,
+    new_store,
+    planted,
+    shown,
+    write_truth,
+)
+from w2wpath.config import CleanSettings
+from w2wpath.errors import FoldError, StoreError
+from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.w2wnet import clean as clean_module
+from w2wpath.w2wnet import fit, folds, learner, ledger, split, stopping, uncertainty
+from w2wpath.w2wnet.clean import clean
+from w2wpath.w2wnet.folds import FoldTable, make_folds, sides
+from w2wpath.w2wnet.learner import Rows
+from w2wpath.w2wnet.ledger import COLUMNS, EXCLUDED, KEPT, REASONS, UNDECIDED, Decisions, read_decisions, runs
+
+
+@dataclass
+class Spy:
+    """Makes fake learners and keeps them; the start of network `dies_at` (counted over all) raises."""
+
+    store: TileStore
+    dies_at: int | None = None
+    made: FakeLearner | None = None
+
+    def __call__(self, table: TileTable) -> Spy:
+        self.made = FakeLearner(shown(self.store, table))
+        return self
+
+    def start(self, rows: Rows, labels: NDArray[np.int16], seed: int) -> FakeRun:
+        assert self.made is not None
+        if len(self.made.started) == self.dies_at:
+            raise KeyboardInterrupt
+        return self.made.start(rows, labels, seed)
+
+    @property
+    def seeds(self) -> list[int]:
+        """Seeds of the networks that were started: settings.seed + fold."""
+        return [] if self.made is None else [seed for _, _, seed in self.made.started]
+
+
+def home_of(store: TileStore) -> Path:
+    return store.path.parent / "clean"
+
+
+def cleaned(store: TileStore, settings: CleanSettings = QUICK) -> tuple[TileTable, Decisions]:
+    return clean(store, fake_learner(store), settings, home_of(store))
+
+
+def same(one: Decisions, other: Decisions) -> bool:
+    columns = all(np.array_equal(getattr(one, c), getattr(other, c), equal_nan=c in ("u", "score")) for c in COLUMNS)
+    return columns and json.dumps(one.about["folds"]) == json.dumps(other.about["folds"])
+
+
+def test_planted_tiles_are_excluded_and_no_others(store: TileStore) -> None:
+    table, decisions = cleaned(store)
+    assert np.array_equal(decisions.state == EXCLUDED, planted(store, table))
+    assert decisions.counts() == {"kept": 78, "excluded": 12, "undecided": 0}
+
+
+def test_every_exclusion_has_its_reason(store: TileStore) -> None:
+    table, decisions = cleaned(store)
+    flipped = (decisions.state == EXCLUDED) & (shown(store, table) != NOISE)
+    assert {REASONS[i] for i in decisions.reason[flipped]} == {"label"}
+    assert {REASONS[i] for i in decisions.reason[decisions.state == EXCLUDED]} <= {"label", "uncertain"}
+    assert {REASONS[i] for i in decisions.reason[decisions.state == KEPT]} == {""}
+
+
+def test_every_judged_tile_has_a_vote_from_each_wise_that_trained_on_it(store: TileStore) -> None:
+    table, decisions = cleaned(store)
+    assert np.array_equal(decisions.votes == -1, decisions.fold[:, None] == np.arange(QUICK.folds))
+    assert np.isfinite(decisions.score).all()
+    assert ((decisions.u >= 0) & (decisions.u <= 1 - 1 / len(CLASSES))).all()
+    for patient in range(len(table.patients)):
+        assert len(set(decisions.fold[table.patient == patient])) == 1
+
+
+def test_decisions_are_in_the_store_as_they_were_returned(store: TileStore) -> None:
+    table, decisions = cleaned(store)
+    read = read_decisions(store, table)
+    assert same(read, decisions)
+    assert read.about == json.loads(json.dumps(decisions.about))
+    assert read.about["command"] == "clean"
+    assert read.about["settings"] == QUICK.model_dump(mode="json")
+    assert read.about["store_hash"] == store.content_hash()
+
+
+def test_the_fold_table_is_written_for_people(store: TileStore) -> None:
+    table, decisions = cleaned(store)
+    with (home_of(store) / decisions.run / "folds.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert {row["patient"]: int(row["fold"]) for row in rows} == dict(decisions.about["fold_table"])
+    assert sorted(row["patient"] for row in rows) == list(table.patients)
+
+
+def test_names_of_patients_are_quoted_in_the_fold_table(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "tiles.zarr")
+    names = ['a "quoted", one', "b", "c"]
+    add_slide(store, "s", np.arange(27) // 3 % 3, np.arange(27) // 3 % 3, names)
+    _, decisions = cleaned(store)
+    with (home_of(store) / decisions.run / "folds.csv").open(newline="") as file:
+        assert sorted(row["patient"] for row in csv.DictReader(file)) == sorted(names)
+
+
+def test_tiles_without_a_label_are_not_judged(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "tiles.zarr")
+    content = np.arange(36) // 3 % 3
+    add_slide(store, "s", content, np.where(np.arange(36) < 9, -1, content), ["a", "b", "c"])
+    spy = Spy(store)
+    _, decisions = clean(store, spy, QUICK, home_of(store))
+    assert decisions.state[:9].tolist() == [UNDECIDED] * 9
+    assert {REASONS[i] for i in decisions.reason[:9]} == {"no label"}
+    assert (decisions.votes[:9] == -1).all()
+    assert np.isnan(decisions.u[:9]).all()
+    assert sum(decisions.counts().values()) == 27
+    assert spy.made is not None
+    assert all(rows.min() >= 9 for rows, _, _ in spy.made.started)
+
+
+def test_a_tie_of_votes_is_undecided_and_says_so(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    whole = clean_module.fit_wise
+
+    def only_even_folds_exclude(*args: object) -> object:
+        run, said = whole(*args)  # type: ignore[arg-type]  # passed on as they came
+        said.excluded_n[:] = args[4] % 2 == 0  # type: ignore[operator]  # the seed, 0 + fold
+        return run, said
+
+    monkeypatch.setattr(clean_module, "fit_wise", only_even_folds_exclude)
+    _, decisions = cleaned(store)
+    # folds 0 and 2 exclude all that they train on, fold 1 nothing: only tiles of fold 1 have votes that agree
+    assert np.array_equal(decisions.state == EXCLUDED, decisions.fold == 1)
+    assert np.array_equal(decisions.state == UNDECIDED, decisions.fold != 1)
+    assert {REASONS[i] for i in decisions.reason[decisions.state == UNDECIDED]} == {"tie"}
+
+
+def test_no_network_ever_meets_its_test_patients(store: TileStore) -> None:
+    spy = Spy(store)
+    table, decisions = clean(store, spy, QUICK, home_of(store))
+    assert spy.made is not None
+    for k, (rows, labels, seed) in enumerate(spy.made.started):
+        assert not set(table.patient[rows]) & set(table.patient[decisions.fold == k])
+        assert np.array_equal(labels, table.label[rows])
+        assert seed == k
+
+
+# leakage ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("module", [clean_module, fit, folds, learner, ledger, split, stopping, uncertainty])
+def test_nothing_that_decides_can_be_given_the_truth(module: object) -> None:
+    tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]  # modules they are
+    words = [node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)]
+    words += [node.id for node in ast.walk(tree) if isinstance(node, ast.Name)]
+    words += [name.name for node in ast.walk(tree) if isinstance(node, ast.ImportFrom) for name in node.names]
+    assert [word for word in words if "truth" in word.lower() or "spurious" in word.lower()] == []
+
+
+def test_a_truth_table_beside_the_store_changes_nothing(store: TileStore, tmp_path: Path) -> None:
+    _, without = cleaned(store)
+    write_truth(store.path.parent / "truth.csv", store)
+    _, beside = cleaned(store)
+    (store.path.parent / "truth.csv").write_text("slide,x0,y0,content,spurious,kind\n")
+    _, emptied = cleaned(store)
+    assert same(without, beside)
+    assert same(without, emptied)
+
+
+def test_labels_of_test_patients_change_no_decision_of_their_fold(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dealt(patients: tuple[str, ...], *_: object, folds: int, seed: int) -> FoldTable:
+        return FoldTable(folds, seed, tuple((name, i % folds) for i, name in enumerate(patients)))
+
+    monkeypatch.setattr(clean_module, "make_folds", dealt)
+    content = np.arange(54) // 6 % 3
+    mine = np.isin(np.arange(54) % 6, [0, 3])  # tiles of the patients of fold 0
+    said = []
+    for name, label in (("as it is", content), ("altered", np.where(mine, (content + 1) % 3, content))):
+        store = new_store(tmp_path / name / "tiles.zarr")
+        add_slide(store, "s", content, label, [f"p{i}" for i in range(6)])
+        _, decisions = cleaned(store)
+        assert np.array_equal(decisions.fold == 0, mine)
+        accuracy = decisions.about["folds"][0].pop("test_accuracy")
+        said.append((decisions.votes[:, 0].tolist(), decisions.u[mine].tolist(), decisions.about["folds"][0], accuracy))
+    assert said[0][:3] == said[1][:3]
+    assert said[0][3] > said[1][3]
+
+
+def test_a_fold_table_that_mixes_patients_is_stopped_before_training(
+    store: TileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(FoldTable, "fold_n", lambda self, patients, patient_n: np.arange(len(patient_n)) % 2)
+    spy = Spy(store)
+    with pytest.raises(FoldError) as caught:
+        clean(store, spy, QUICK, home_of(store))
+    assert str(caught.value) == (
+        "a patient lies in two folds; this must never happen. Please report it with the fold table."
+    )
+    assert spy.seeds == []
+
+
+# interruption -------------------------------------------------------------------------------------------------------
+
+
+def uninterrupted(store: TileStore, tmp_path: Path) -> Decisions:
+    return clean(store, fake_learner(store), QUICK, tmp_path / "elsewhere")[1]
+
+
+@pytest.mark.parametrize("dies_at", [0, 1, 2])
+def test_an_interrupted_run_goes_on_after_its_last_whole_fold(store: TileStore, tmp_path: Path, dies_at: int) -> None:
+    expected = uninterrupted(store, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        clean(store, Spy(store, dies_at), QUICK, home_of(store))
+    (interrupted,) = home_of(store).iterdir()
+    spy = Spy(store)
+    _, decisions = clean(store, spy, QUICK, home_of(store))
+    assert spy.seeds == list(range(dies_at, 3))
+    assert decisions.run == interrupted.name
+    assert same(decisions, expected)
+
+
+class Heard:
+    """A progress that keeps what is said."""
+
+    def __init__(self) -> None:
+        from w2wpath.progress import Silent
+
+        self.track = Silent().track
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_folds_that_are_taken_up_are_named(store: TileStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        clean(store, Spy(store, 2), QUICK, home_of(store))
+    heard = Heard()
+    _, decisions = clean(store, fake_learner(store), QUICK, home_of(store), heard)
+    assert heard.lines == [f"fold {k}: taken from the interrupted run {decisions.run}" for k in (0, 1)]
+
+
+def test_a_finished_run_is_not_taken_up(store: TileStore) -> None:
+    first, second = cleaned(store)[1], cleaned(store)[1]
+    assert first.run != second.run
+    assert sorted([first.run, second.run]) == runs(store)
+
+
+def test_a_second_run_leaves_every_byte_of_the_first_and_of_the_tiles(store: TileStore) -> None:
+    cleaned(store)
+    before = file_bytes(store.path)
+    cleaned(store, QUICK.model_copy(update={"seed": 7}))
+    assert before.items() <= file_bytes(store.path).items()
+
+
+@pytest.mark.parametrize("other", [{"seed": 5}, {"folds": 2}, {"draws": 9}, {"label_weight": 0.0}])
+def test_other_settings_begin_a_run_of_their_own(store: TileStore, other: dict[str, int]) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        clean(store, Spy(store, 1), QUICK, home_of(store))
+    (interrupted,) = home_of(store).iterdir()
+    settings = QUICK.model_copy(update=other)
+    spy = Spy(store)
+    _, decisions = clean(store, spy, settings, home_of(store))
+    assert decisions.run != interrupted.name
+    assert spy.seeds == [settings.seed + k for k in range(settings.folds)]
+
+
+def test_another_device_goes_on_with_the_same_run(store: TileStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        clean(store, Spy(store, 1), QUICK, home_of(store))
+    (interrupted,) = home_of(store).iterdir()
+    _, decisions = cleaned(store, QUICK.model_copy(update={"device": "auto"}))
+    assert decisions.run == interrupted.name
+
+
+def test_a_changed_store_begins_a_run_of_its_own(store: TileStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        clean(store, Spy(store, 2), QUICK, home_of(store))
+    (interrupted,) = home_of(store).iterdir()
+    add_slide(store, "s3", np.arange(9) % 3, np.arange(9) % 3, ["p9"])
+    _, decisions = cleaned(store)
+    assert decisions.run != interrupted.name
+
+
+def test_a_run_that_died_between_its_decisions_and_its_end_is_finished(store: TileStore) -> None:
+    _, decisions = cleaned(store)
+    (home_of(store) / decisions.run / "done").unlink()
+    before = file_bytes(store.path)
+    spy = Spy(store)
+    _, again = clean(store, spy, QUICK, home_of(store))
+    assert again.run == decisions.run
+    assert same(again, decisions)
+    assert spy.seeds == []
+    assert file_bytes(store.path) == before
+    assert (home_of(store) / decisions.run / "done").exists()
+
+
+def test_a_run_that_died_before_its_fold_table_was_written_is_not_taken_up(
+    store: TileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = clean_module.write_whole
+
+    def dies(path: Path, content: str) -> None:
+        if path.name == "folds.csv":
+            raise KeyboardInterrupt
+        whole(path, content)
+
+    monkeypatch.setattr(clean_module, "write_whole", dies)
+    with pytest.raises(KeyboardInterrupt):
+        cleaned(store)
+    monkeypatch.undo()
+    _, decisions = cleaned(store)
+    assert (home_of(store) / decisions.run / "folds.csv").is_file()
+
+
+@pytest.mark.parametrize("left", [0, 10, 300])
+def test_a_fold_of_which_a_part_reached_the_disk_is_trained_again(store: TileStore, tmp_path: Path, left: int) -> None:
+    expected = uninterrupted(store, tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        clean(store, Spy(store, 2), QUICK, home_of(store))
+    (interrupted,) = home_of(store).iterdir()
+    os.truncate(interrupted / "fold-0.npz", left)
+    spy = Spy(store)
+    _, decisions = clean(store, spy, QUICK, home_of(store))
+    assert spy.seeds == [0, 2]
+    assert same(decisions, expected)
+
+
+HANGS = """
+import sys, time
+from pathlib import Path
+from tests.w2wnet.conftest import QUICK, FakeLearner, shown
+from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.clean import clean
+
+class Hangs(FakeLearner):
+    def start(self, rows, labels, seed):
+        if seed == 2:
+            print("in fold 2", flush=True)
+            time.sleep(300)
+        return super().start(rows, labels, seed)
+
+store = TileStore.open(sys.argv[1])
+clean(store, lambda table: Hangs(shown(store, table)), QUICK, Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
+def test_a_killed_process_loses_only_the_fold_it_was_in(store: TileStore, tmp_path: Path) -> None:
+    expected = uninterrupted(store, tmp_path)
+    before = file_bytes(store.path)
+    command = [sys.executable, "-c", HANGS, str(store.path), str(home_of(store))]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "in fold 2\n"
+        process.send_signal(signal.SIGKILL)
+        process.wait(timeout=60)
+    assert process.returncode == -signal.SIGKILL
+    assert file_bytes(store.path) == before
+    spy = Spy(store)
+    _, decisions = clean(store, spy, QUICK, home_of(store))
+    assert spy.seeds == [2]
+    assert same(decisions, expected)
+
+
+# refusals -----------------------------------------------------------------------------------------------------------
+
+
+def never(table: TileTable) -> FakeLearner:
+    """A network that must not be built: the refusal comes before."""
+    raise AssertionError("a learner was made")
+
+
+def few_patients(store: TileStore) -> str:
+    add_slide(store, "s", np.arange(18) % 3, np.arange(18) % 3, ["p0"])
+    return (
+        "1 patient cannot fill 3 folds: every fold needs patients of its own. "
+        "Tile slides of more patients (say whose they are with --patient)."
+    )
+
+
+def one_class(store: TileStore) -> str:
+    add_slide(store, "s", np.ones(9, dtype=int), np.ones(9, dtype=int), ["p0", "p1", "p2"])
+    return "labelled tiles of one class only (green): nothing can be learned. Annotate a second class, and tile again."
+
+
+def no_label(store: TileStore) -> str:
+    add_slide(store, "s", np.arange(9) % 3, np.full(9, -1), ["p0", "p1", "p2"])
+    return f"{store.path}: no tile carries a label. Check classes and ROIs, and tile again."
+
+
+def empty(store: TileStore) -> str:
+    return f"{store.path}: holds no slide. Add one with `w2wpath tile slide.svs rois.geojson`."
+
+
+@pytest.mark.parametrize("fill", [few_patients, one_class, no_label, empty])
+def test_what_cannot_be_cleaned_is_said_before_any_training(tmp_path: Path, fill: Callable[[TileStore], str]) -> None:
+    store = new_store(tmp_path / "tiles.zarr")
+    message = fill(store)
+    before = file_bytes(tmp_path)
+    with pytest.raises((StoreError, FoldError)) as caught:
+        clean(store, never, QUICK, home_of(store))
+    assert str(caught.value) == message
+    assert file_bytes(tmp_path) == before
+
+
+def test_a_refusal_leaves_earlier_decisions_intact(store: TileStore) -> None:
+    cleaned(store)
+    before = file_bytes(store.path.parent)
+    with pytest.raises(FoldError) as caught:
+        cleaned(store, QUICK.model_copy(update={"folds": 7}))
+    assert str(caught.value) == (
+        "6 patients cannot fill 7 folds. Use --folds 6 or fewer, or tile slides of more patients."
+    )
+    assert file_bytes(store.path.parent) == before
+
+
+def test_a_degenerate_fold_excludes_nothing_and_says_so(tmp_path: Path) -> None:
+    store = make_store(tmp_path / "tiles.zarr")
+    _, decisions = clean(store, lambda table: FakeLearner(np.full(table.n, NOISE)), QUICK, home_of(store))
+    reasons = [about["stop"]["reason"] for about in decisions.about["folds"]]
+    for k, reason in enumerate(reasons):
+        if reason == "degenerate":
+            assert not (decisions.votes[:, k] == 1).any()
+            assert decisions.about["folds"][k]["threshold"] == 1.0
+    assert "degenerate" in reasons
+
+
+def test_the_sides_of_the_written_fold_table_are_those_that_were_trained(store: TileStore) -> None:
+    spy = Spy(store)
+    table, decisions = clean(store, spy, QUICK, home_of(store))
+    table_of_folds = make_folds(table.patients, table.classes, table.patient, table.label, folds=3, seed=QUICK.seed)
+    assert decisions.about["fold_hash"] == table_of_folds.digest
+    fold_n = table_of_folds.fold_n(table.patients, table.patient)
+    assert spy.made is not None
+    for k, (rows, _, _) in enumerate(spy.made.started):
+        assert np.array_equal(rows, sides(fold_n, k)[0])
