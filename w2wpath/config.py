@@ -101,7 +101,10 @@ class CleanSettings(NetSettings):
 class HeatmapSettings(Settings):
     """Settings of ``w2wpath heatmap``."""
 
-    draws: int = Field(25, ge=1)
+    draws: int | None = Field(None, ge=1)
+    """MC passes; None takes as many as the model's threshold was taken with."""
+    classes: tuple[str, ...] | None = None
+    """The classes that the model must have; None takes any."""
     tissue_share: float = Field(0.1, ge=0, le=1)
     """A tile is analysed when at least this share of it is tissue."""
     threshold: float | None = None

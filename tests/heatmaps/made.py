@@ -47,6 +47,7 @@ class ColourReader:
     tile_px: int = PX
     mpp: float = 0.5
     threshold: float = THRESHOLD
+    draws: int = 25
     asked: list[tuple[int, int, int]] = field(default_factory=list)
     """(tiles, draws, seed) of each call."""
 

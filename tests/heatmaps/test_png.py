@@ -130,7 +130,7 @@ def test_any_name_can_be_a_title(maps: Maps, title: str) -> None:
     assert shows_classes(drawn(maps, title=title), maps)
 
 
-@pytest.mark.parametrize("names", [("$a$", r"\frac{"), ("_hidden", "组织"), ("A: B", "C & <D>")])
+@pytest.mark.parametrize("names", [(r"$\nope$", r"\frac{"), ("_hidden", "组织"), ("A: B", "C & <D>")])
 def test_any_name_can_be_a_class_and_is_in_the_legend(names: tuple[str, str]) -> None:
     made = made_maps(STATES, PREDICTED, columns=COLUMNS)
     renamed = Maps(**{**vars(made), "classes": names})

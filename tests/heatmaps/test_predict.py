@@ -25,6 +25,7 @@ def read(path: Path, reader: ColourReader | None = None, *, threshold: float | N
             slide,
             reader,
             threshold=reader.threshold if threshold is None else threshold,
+            draws=reader.draws,
             settings=SETTINGS,
             progress=Silent(),
         )

@@ -15,7 +15,7 @@ from PIL import Image
 from tests.conftest import file_bytes, run_python
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PX, SEEN, U_OF, ColourReader, save_slide, state_of
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import SlideError
+from w2wpath.errors import ModelError, SlideError
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN
 from w2wpath.heatmaps.run import Heatmap, heatmap
 
@@ -192,3 +192,28 @@ def test_the_picture_is_a_png_without_alpha_surprises(made: Heatmap) -> None:
     with Image.open(named(made, "png")) as image:
         assert (image.format, image.width) == ("PNG", 1500)
         assert image.getextrema()[-1] == (255, 255)  # opaque everywhere
+
+
+def test_a_model_of_other_classes_than_asked_for_is_refused(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs")
+    asked = HeatmapSettings(classes=("Tumor", "Necrosis"))
+    with pytest.raises(ModelError) as caught:
+        heatmap(path, ColourReader(), tmp_path / "out", asked)
+    assert str(caught.value) == (
+        f"the model was trained for the classes {', '.join(CLASSES)}; asked for Tumor, Necrosis. "
+        "Give another --model, or leave --classes out."
+    )
+    assert heatmap(path, ColourReader(), tmp_path / "out", HeatmapSettings(classes=CLASSES[::-1])).files
+
+
+def test_a_threshold_of_another_number_of_draws_is_refused(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs")
+    with pytest.raises(ModelError) as caught:
+        heatmap(path, ColourReader(), tmp_path / "out", HeatmapSettings(draws=5))
+    assert str(caught.value) == (
+        "the model's threshold was taken with 25 draws; asked for 5. "
+        "Leave --draws out, or give a --threshold of your own."
+    )
+    reader = ColourReader()
+    heatmap(path, reader, tmp_path / "out", HeatmapSettings(draws=5, threshold=0.1))
+    assert {draws for _, draws, _ in reader.asked} == {5}

@@ -19,7 +19,10 @@ def run(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder for the results.")] = Path("out"),
     slide_mpp: options.SlideMpp = None,
     origin: options.Origin = None,
-    draws: options.Draws = None,
+    draws: Annotated[int | None, typer.Option(help="MC passes a tile. [default: as the model's threshold]")] = None,
+    classes: Annotated[
+        str | None, typer.Option(help="Refuse a model of other classes than these, comma separated.")
+    ] = None,
     threshold: Annotated[
         float | None, typer.Option(help="Mask tiles with u above this. [default: the model's own]")
     ] = None,
@@ -36,6 +39,7 @@ def run(
 
     flags = {
         "draws": draws,
+        "classes": options.names(classes),
         "threshold": threshold,
         "tissue_share": tissue_share,
         "device": device,

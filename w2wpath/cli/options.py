@@ -35,3 +35,8 @@ Origin = Annotated[
     str | None,
     typer.Option(help="Frame of the annotations: auto, qupath or slide (level-0 pixels). [default: auto]"),
 ]
+
+
+def names(text: str | None) -> tuple[str, ...] | None:
+    """Return the names of a comma-separated option; None where it was not given."""
+    return None if text is None else tuple(name.strip() for name in text.split(","))

@@ -54,7 +54,7 @@ def run(
         "anchor": anchor,
         "origin": origin,
         "min_share": min_share,
-        "classes": tuple(name.strip() for name in classes.split(",")) if classes else None,
+        "classes": options.names(classes),
         "allow_upsample": allow_upsample or None,
     }
     settings = load(TileSettings, "tile", config, flags)

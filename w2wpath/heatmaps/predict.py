@@ -60,6 +60,11 @@ class Reader(Protocol):
         """Uncertainty above which a tile is uncertain."""
         ...
 
+    @property
+    def draws(self) -> int:
+        """MC passes that the threshold was taken with."""
+        ...
+
     def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], Uncertain]:
         """Return probabilities (n, k) of tiles (n, h, w, 3), and their draws."""
         ...
@@ -108,6 +113,7 @@ def read_slide(
     model: Reader,
     *,
     threshold: float,
+    draws: int,
     settings: HeatmapSettings,
     progress: Progress,
 ) -> Maps:
@@ -117,6 +123,8 @@ def read_slide(
     ----------
     threshold
         A tile with u above it is uncertain (strictly, R22).
+    draws
+        MC passes behind each u.
 
     Raises
     ------
@@ -140,8 +148,8 @@ def read_slide(
             images = np.stack(list(islice(pixels, settings.batch_size)))
             rows = todo[start : start + len(images)]
             # the masks depend on the place of the batch only, so a run can be repeated
-            probs[rows], draws = model.predict(images, draws=settings.draws, seed=start)
-            u[rows], epistemic[rows] = draws.u_n, draws.epistemic_n
+            probs[rows], said = model.predict(images, draws=draws, seed=start)
+            u[rows], epistemic[rows] = said.u_n, said.epistemic_n
             step(len(images), "")
     state = np.where(tissue, np.where(u > threshold, UNCERTAIN, CONFIDENT), NOT_ANALYSED).astype(np.uint8)
     return Maps(

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import ConfigError, did_you_mean, writing
+from w2wpath.errors import ConfigError, ModelError, did_you_mean, writing
 from w2wpath.frames import resolve_origin
 from w2wpath.heatmaps.geojson import qupath_tiles
 from w2wpath.heatmaps.png import overlay_png
@@ -62,6 +62,8 @@ def heatmap(
     ------
     SlideError, FrameError, ConfigError
         The slide cannot be read, its frame is not known, it is coarser than the model, or `origin` is none of these.
+    ModelError
+        The model has other classes than asked for, or its threshold belongs to another number of draws.
     DiskError
         There is no room; files of an earlier run stay.
     """
@@ -70,6 +72,7 @@ def heatmap(
         hint = did_you_mean(origin, ORIGINS)
         raise ConfigError(f"origin must be one of {', '.join(ORIGINS)}; got {origin!r}.{hint}")
     slide_path = Path(slide_path)
+    _fits(model, settings)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     with open_slide(slide_path, slide_mpp=slide_mpp) as slide:
         frame = resolve_origin(origin, slide.bounds_xy0, str(slide_path))
@@ -77,6 +80,7 @@ def heatmap(
             slide,
             model,
             threshold=threshold,
+            draws=settings.draws or model.draws,
             settings=settings,
             progress=progress,
         )
@@ -103,6 +107,20 @@ def heatmap(
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return Heatmap(maps, files, summary)
+
+
+def _fits(model: Reader, settings: HeatmapSettings) -> None:
+    if settings.classes is not None and set(settings.classes) != set(model.classes):
+        raise ModelError(
+            f"the model was trained for the classes {', '.join(model.classes)}; "
+            f"asked for {', '.join(settings.classes)}. Give another --model, or leave --classes out."
+        )
+    if settings.threshold is None and settings.draws not in (None, model.draws):
+        # with fewer draws u is lower on average, so a threshold holds for its own number only
+        raise ModelError(
+            f"the model's threshold was taken with {model.draws} draws; asked for {settings.draws}. "
+            "Leave --draws out, or give a --threshold of your own."
+        )
 
 
 def _summary(maps: Maps, name: str, frame: str) -> dict[str, Any]:

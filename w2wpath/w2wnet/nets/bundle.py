@@ -68,7 +68,8 @@ class Model:
     def __init__(self, path: Path, card: Card, nets: Mapping[str, nn.Module], device: str, precision: str) -> None:
         self.path = path
         self.card = card
-        self._compute = choose_compute(device, precision)
+        # `auto` keeps to the precision that the threshold was taken in
+        self._compute = choose_compute(device, "fp32" if precision == "auto" and not card.recipe.bf16 else precision)
         self._nets = {
             name: net.to(self._compute.device).to(memory_format=self._compute.memory_format).eval()
             for name, net in nets.items()
@@ -118,6 +119,11 @@ class Model:
     def threshold(self) -> float:
         """Uncertainty above which a tile is uncertain."""
         return self.card.threshold
+
+    @property
+    def draws(self) -> int:
+        """MC passes that the threshold was taken with."""
+        return self.card.recipe.draws
 
     def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], MCStats]:
         """Read tiles (n, tile_px, tile_px, 3) uint8 RGB.
