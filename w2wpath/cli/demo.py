@@ -10,6 +10,7 @@ import typer
 
 from w2wpath.cli import options
 from w2wpath.cli.console import make_progress, table, tell, tell_json
+from w2wpath.errors import ConfigError
 
 if TYPE_CHECKING:
     from w2wpath.heatmaps.predict import Maps
@@ -29,9 +30,11 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Make small slides with known faults, then tile, clean, train and read one back; nothing is downloaded."""
+    if out.exists() and not (out / MARK).exists():
+        raise ConfigError(f"{out}: exists and is not a demo of w2wpath; it is left as it is. Choose another -o.")
+
     from w2wpath.benchmarks.demo_slides import MPP, TILE_PX, make_demo_slides
     from w2wpath.config import CleanSettings, HeatmapSettings, TileSettings
-    from w2wpath.errors import ConfigError
     from w2wpath.heatmaps.run import heatmap
     from w2wpath.provenance import Clock
     from w2wpath.reports.cleaning import write_report
@@ -44,8 +47,6 @@ def run(
     from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
     from w2wpath.w2wnet.truth import read_truth
 
-    if out.exists() and not (out / MARK).exists():
-        raise ConfigError(f"{out}: exists and is not a demo of w2wpath; it is left as it is. Choose another -o.")
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     (out / MARK).touch()
