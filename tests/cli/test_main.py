@@ -193,7 +193,7 @@ def test_clean_before_tile_says_what_comes_first(run: Run, tmp_path: Path) -> No
 def test_a_folder_that_is_no_store_is_left_alone(run: Run, slide: Path, tmp_path: Path) -> None:
     (tmp_path / "tiles.zarr").mkdir()
     (tmp_path / "tiles.zarr" / "mine.txt").write_text("mine")
-    error = "error: tiles.zarr: not a w2wpath tile store. Give another path with -o, or move it away.\n"
+    error = "error: tiles.zarr: not a w2wpath tile store. Give another path, or move it away.\n"
     for words in (["tile", "a.svs", "a.geojson"], ["train"]):
         said = run(*words)
         assert (said.code, said.out, said.err) == (1, "", error)

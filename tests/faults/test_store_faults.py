@@ -345,7 +345,7 @@ def test_a_foreign_folder_is_refused_and_left_alone(tmp_path: Path) -> None:
     (home / "thesis.docx").write_text("years of work")
     with pytest.raises(StoreError) as caught:
         TileStore.create_or_open(home, SPEC)
-    assert str(caught.value) == f"{home}: not a w2wpath tile store. Give another path with -o, or move it away."
+    assert str(caught.value) == f"{home}: not a w2wpath tile store. Give another path, or move it away."
     assert file_bytes(home) == {"thesis.docx": b"years of work"}
 
 
@@ -354,7 +354,7 @@ def test_a_file_where_a_store_should_be_is_refused(tmp_path: Path) -> None:
     path.write_text("text")
     with pytest.raises(StoreError) as caught:
         TileStore.create_or_open(path, SPEC)
-    assert str(caught.value) == f"{path}: not a w2wpath tile store. Give another path with -o, or move it away."
+    assert str(caught.value) == f"{path}: not a w2wpath tile store. Give another path, or move it away."
 
 
 def test_a_store_of_a_newer_w2wpath_is_refused_and_left_alone(store: TileStore) -> None:

@@ -204,7 +204,7 @@ def test_a_root_that_is_not_ours_is_refused(tmp_path: Path, root: str) -> None:
     path = tmp_path / "tiles.zarr"
     path.mkdir()
     (path / "zarr.json").write_bytes(root.encode("utf-8", "surrogateescape"))
-    assert refusal(path) == f"{path}: not a w2wpath tile store. Give another path with -o, or move it away."
+    assert refusal(path) == f"{path}: not a w2wpath tile store. Give another path, or move it away."
 
 
 def test_a_newer_schema_is_refused(store: TileStore) -> None:

@@ -29,9 +29,9 @@ def run(
             "--accuracy", help="Train two networks a fold (all tiles, kept tiles) and test on unseen patients."
         ),
     ] = False,
-    wiped_epochs: options.WipedEpochs = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
+    wiped_epochs: Annotated[int | None, typer.Option(help=f"Epochs of each network. {options.OF_RUN}")] = None,
+    device: Annotated[str | None, typer.Option(help=f"auto, cpu, cuda or mps. {options.OF_RUN}")] = None,
+    precision: Annotated[str | None, typer.Option(help=f"auto, fp32 or bf16. {options.OF_RUN}")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Score a run of clean: what it found against known truth, and the accuracy on unseen patients."""

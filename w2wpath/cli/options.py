@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+OF_RUN = "[default: as in the run of clean]"
 Store = Annotated[Path, typer.Option("--store", "-s", help="Tile store.")]
 Config = Annotated[Path | None, typer.Option("--config", help="TOML with a table for each stage; flags win over it.")]
 Json = Annotated[bool, typer.Option("--json", help="Summary as JSON on stdout.")]

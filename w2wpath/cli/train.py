@@ -17,11 +17,11 @@ def run(
     out: Annotated[Path, typer.Option("-o", "--out", help="Folder of the model.")] = Path("model"),
     store: options.Store = Path("tiles.zarr"),
     run_name: Annotated[str | None, typer.Option("--run", help="Run of clean to use. [default: the newest]")] = None,
-    max_epochs: options.MaxEpochs = None,
-    wiped_epochs: options.WipedEpochs = None,
-    seed: options.Seed = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
+    max_epochs: Annotated[int | None, typer.Option(help=f"Most epochs Wise may train. {options.OF_RUN}")] = None,
+    wiped_epochs: Annotated[int | None, typer.Option(help=f"Epochs of Wiped. {options.OF_RUN}")] = None,
+    seed: Annotated[int | None, typer.Option(help=f"Seed of the networks. {options.OF_RUN}")] = None,
+    device: Annotated[str | None, typer.Option(help=f"auto, cpu, cuda or mps. {options.OF_RUN}")] = None,
+    precision: Annotated[str | None, typer.Option(help=f"auto, fp32 or bf16. {options.OF_RUN}")] = None,
     as_json: options.Json = False,
 ) -> None:
     """Train Wise on all labelled tiles and Wiped on those that cleaning kept.

@@ -161,7 +161,7 @@ def tile(
     with progress.track("tile", len(entries)) as step:
         for outcome in _outcomes(store, entries, settings, workers):
             outcomes[outcome.slide] = outcome
-            step(1, f"{outcome.slide}: {outcome.error or f'{outcome.tiles} tiles, {outcome.status}'}")
+            step(1, f"{outcome.slide}: {outcome.tiles} tiles, {outcome.status}")
     ordered = [outcomes[entry.name] for entry in entries]
     append_line(
         store.path.with_name(f"{store.path.name}.provenance.jsonl"),

@@ -340,7 +340,7 @@ def _read_spec(path: Path) -> StoreSpec:
         if schema == SCHEMA:
             return StoreSpec(about["tile_px"], about["mpp"], about["stride_px"], about["resample"])
     except (OSError, ValueError, KeyError, TypeError):
-        raise StoreError(f"{path}: not a w2wpath tile store. Give another path with -o, or move it away.") from None
+        raise StoreError(f"{path}: not a w2wpath tile store. Give another path, or move it away.") from None
     raise StoreError(
         f"{path}: has schema {schema!r}, but this w2wpath reads schema {SCHEMA}. "
         "Update w2wpath if the store is newer, or tile again into another store."

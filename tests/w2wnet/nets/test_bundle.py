@@ -141,6 +141,12 @@ def test_a_model_that_cannot_be_put_in_place_leaves_the_old_one(saved: Path, mon
     assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
+def test_a_model_that_a_killed_run_had_moved_aside_comes_back(saved: Path) -> None:
+    card = Model.load(saved).card
+    saved.rename(saved.with_name(f".{saved.name}.{'0' * 32}.replaced"))
+    assert Model.load(saved).card == card
+
+
 def test_facts_that_make_no_card_leave_the_old_model(saved: Path) -> None:
     before = file_bytes(saved)
     with pytest.raises(ValueError, match="threshold"):

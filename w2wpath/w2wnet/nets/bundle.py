@@ -94,6 +94,7 @@ class Model:
             It is missing, damaged, of another schema, or its threshold belongs to other weights.
         """
         path = Path(path)
+        _finish_replacement(path)
         card = _read_card(path)
         if card.recipe.wise_sha256 != card.sha256.get("wise"):
             raise ModelError(f"{path}: its threshold was taken with another Wise. Train it again with `w2wpath train`.")
@@ -197,6 +198,13 @@ def _replace(fresh: Path, final: Path) -> None:
             aside.rename(final)
         raise
     shutil.rmtree(aside, ignore_errors=True)
+
+
+def _finish_replacement(path: Path) -> None:
+    """Bring back the model that a killed run had moved aside and not yet replaced."""
+    for aside in sorted(path.parent.glob(f".{path.name}.*.replaced")):
+        if not path.exists():
+            aside.rename(path)
 
 
 def _read_card(path: Path) -> Card:
