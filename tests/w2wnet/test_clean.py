@@ -266,7 +266,7 @@ def test_folds_that_are_taken_up_are_named(store: TileStore) -> None:
         clean(store, Spy(store, 2), QUICK, home_of(store))
     heard = Heard()
     _, decisions = clean(store, fake_learner(store), QUICK, home_of(store), heard)
-    assert heard.lines == [f"fold {k}: taken from the interrupted run {decisions.run}" for k in (0, 1)]
+    assert heard.lines == [f"fold {k}: taken from the interrupted run {decisions.run}" for k in (1, 2)]
 
 
 def test_a_finished_run_is_not_taken_up(store: TileStore) -> None:

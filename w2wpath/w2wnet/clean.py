@@ -86,7 +86,7 @@ def clean(
             found = _clean_fold(learner, judged, rows, fold_n, k, settings, progress)
             _write_fold(home / run / f"fold-{k}.npz", found)
         else:
-            progress.say(f"fold {k}: taken from the interrupted run {run}")
+            progress.say(f"fold {k + 1}: taken from the interrupted run {run}")
         results.append(found)
     about = record(
         "clean",
