@@ -234,3 +234,13 @@ def test_without_augmentation_tiles_are_never_turned(
     network.draw(TEST)
     with pytest.raises(AssertionError, match="a tile was turned"):
         wise(tiles, table).epoch()
+
+
+def test_the_default_network_trains_and_draws_at_the_default_tile_size() -> None:
+    images = np.random.default_rng(0).integers(0, 256, (4, 224, 224, 3), dtype=np.uint8)
+    settings = NetSettings(device="cpu")
+    shared = Tiles(images, 2, settings, choose_compute("cpu", settings.precision))
+    run = WiseLearner(shared).start(np.arange(4), np.array([0, 1, 0, 1], dtype=np.int16), 0)
+    for probs in (run.epoch(), run.draw(np.arange(4))):
+        assert probs.shape == (4, 2)
+        assert np.allclose(probs.sum(axis=1), 1, atol=1e-3)
