@@ -137,7 +137,8 @@ def _score_maps(maps: Maps, slide: str, truth_path: Path) -> dict[str, Any]:
         ]
     )
     rows = np.flatnonzero(known)
-    right = np.array([maps.classes[maps.predicted[i]] == content[int(maps.x0[i]), int(maps.y0[i])] for i in rows])
+    predicted = maps.predicted
+    right = np.array([maps.classes[predicted[i]] == content[int(maps.x0[i]), int(maps.y0[i])] for i in rows])
     sure = maps.state[rows] == CONFIDENT
     return {
         "slide": slide,

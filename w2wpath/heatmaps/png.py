@@ -82,12 +82,13 @@ def _hatch(axis: Any, maps: Maps) -> None:
 def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
     colours = class_colours(maps.classes)
     rows = np.flatnonzero(maps.state == CONFIDENT)
-    faces = [_rgba(colours[maps.classes[maps.predicted[i]]], opacity) for i in rows]
+    predicted = maps.predicted[rows]
+    faces = [_rgba(colours[maps.classes[best]], opacity) for best in predicted]
     _squares(axis, maps, rows, faces, linewidths=0)
     _hatch(axis, maps)
     axis.set_title("Class, where confident")
     analysed = max(1, int((maps.state != NOT_ANALYSED).sum()))
-    shares = [(maps.predicted[rows] == index).sum() / analysed for index in range(len(maps.classes))]
+    shares = [(predicted == index).sum() / analysed for index in range(len(maps.classes))]
     doubtful = (maps.state == UNCERTAIN).sum() / analysed
     handles = [Patch(facecolor=_rgba(colours[name], opacity)) for name in maps.classes]
     handles.append(Patch(facecolor="white", edgecolor="0.25", hatch="////"))
