@@ -32,7 +32,7 @@ from w2wpath.tiles.labels import NO_LABEL
 
 SCHEMA = 1
 SHARD_TILES = 256
-_EVERY_CHUNK: Any = {"write_empty_chunks": True}  # zeros too, so that a chunk that is not there was lost
+EVERY_CHUNK: Any = {"write_empty_chunks": True}  # zeros too, so that a chunk that is not there was lost
 COLUMNS = ("x0", "y0", "side0", "label", "roi", "patient", "core", "valid_share", "area_share", "tile_id")
 
 
@@ -252,12 +252,12 @@ class TileStore:
             shards=(SHARD_TILES, side, side, 3),
             dtype="uint8",
             compressors=ZstdCodec(level=1, checksum=True),  # without, most flipped bits would pass for pixels
-            config=_EVERY_CHUNK,
+            config=EVERY_CHUNK,
         )
         for start, batch in _batches(pixels, SHARD_TILES):
             images[start : start + len(batch)] = batch
         for name in COLUMNS:
-            group.create_array(name, data=np.ascontiguousarray(tiles.columns[name]), config=_EVERY_CHUNK)
+            group.create_array(name, data=np.ascontiguousarray(tiles.columns[name]), config=EVERY_CHUNK)
 
     def _swap(self, fresh: Path, slide: str) -> None:
         final = self.path / "slides" / slide

@@ -14,15 +14,13 @@ import zarr
 from numpy.typing import NDArray
 
 from w2wpath.errors import RunError, StoreError
-from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.tiles.store import EVERY_CHUNK, TileStore, TileTable
 
 KEPT, EXCLUDED, UNDECIDED = 0, 1, 2
 STATES = ("kept", "excluded", "undecided")
 REASONS = ("", "label", "uncertain", "tie", "no label")
 """``label``: the draws name another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
 ``no label``: the tile carries none and was not judged."""
-_EVERY_CHUNK: Any = {"write_empty_chunks": True}
-"""Chunks of zeros are written too, so that a chunk that is not there is one that was lost."""
 COLUMNS = ("state", "reason", "votes", "fold", "u", "score", "predicted", "label")
 
 
@@ -96,8 +94,8 @@ def write_decisions(store: TileStore, table: TileTable, decisions: Decisions) ->
             rows = np.flatnonzero(table.slide == index)
             group = root.create_group(slide)
             for name in COLUMNS:
-                group.create_array(name, data=np.ascontiguousarray(getattr(decisions, name)[rows]), config=_EVERY_CHUNK)
-            group.create_array("tile_id", data=np.ascontiguousarray(table.tile_id[rows]), config=_EVERY_CHUNK)
+                group.create_array(name, data=np.ascontiguousarray(getattr(decisions, name)[rows]), config=EVERY_CHUNK)
+            group.create_array("tile_id", data=np.ascontiguousarray(table.tile_id[rows]), config=EVERY_CHUNK)
 
 
 def runs(store: TileStore) -> list[str]:
