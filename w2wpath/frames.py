@@ -15,6 +15,8 @@ from dataclasses import dataclass
 
 from w2wpath.errors import ConfigError, FrameError
 
+ORIGINS = ("auto", "qupath", "slide")
+"""What a user may say of the frame of annotations."""
 MPP_TOLERANCE = 0.005
 """Largest relative distance between the um/px asked for and what whole level-0 pixels can give."""
 

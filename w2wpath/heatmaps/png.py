@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
+from w2wpath.frames import um
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
 from w2wpath.qupath.colours import class_colours
 
@@ -125,7 +126,7 @@ def _rgba(colour: tuple[int, int, int], opacity: float) -> RGBA:
 
 def _scale_bar(axis: Any, extent0: tuple[float, float, float, float], slide_mpp: float) -> None:
     """Draw a bar of 1, 2 or 5 times a power of ten um, about a fifth of the slide wide."""
-    wanted_um = (extent0[1] - extent0[0]) * slide_mpp / 5
+    wanted_um = um(extent0[1] - extent0[0], slide_mpp) / 5
     power = 10 ** math.floor(math.log10(wanted_um))
     length_um = max(step * power for step in (1, 2, 5) if step * power <= wanted_um)
     length0 = length_um / slide_mpp

@@ -15,7 +15,7 @@ from typing import Any
 
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ConfigError, ModelError, did_you_mean, writing
-from w2wpath.frames import resolve_origin
+from w2wpath.frames import ORIGINS, resolve_origin, um
 from w2wpath.heatmaps.geojson import qupath_tiles
 from w2wpath.heatmaps.png import overlay_png
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN, Maps, Reader, read_slide
@@ -25,7 +25,6 @@ from w2wpath.qupath.write import write_tiles
 from w2wpath.slides.reader import open_slide
 
 THUMBNAIL_PX = 1600
-ORIGINS = ("auto", "qupath", "slide")
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def _fits(model: Reader, settings: HeatmapSettings) -> None:
 
 
 def _summary(maps: Maps, name: str, frame: str) -> dict[str, Any]:
-    tile_mm2 = (maps.side0 * maps.slide_mpp / 1000) ** 2
+    tile_mm2 = (um(maps.side0, maps.slide_mpp) / 1000) ** 2
     confident = maps.state == CONFIDENT
     analysed = int((maps.state != NOT_ANALYSED).sum())
     uncertain = int((maps.state == UNCERTAIN).sum())

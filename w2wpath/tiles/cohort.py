@@ -13,7 +13,7 @@ from typing import Any
 
 from w2wpath.config import TileSettings
 from w2wpath.errors import CohortError, DiskError, W2wError, did_you_mean
-from w2wpath.frames import resolve_origin, tile_scale
+from w2wpath.frames import ORIGINS, resolve_origin, tile_scale
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import append_line, fingerprint, record
 from w2wpath.qupath.read import read_rois
@@ -104,8 +104,8 @@ def _entry(row: dict[str, str | None], line: int, path: Path) -> Entry:
             f"{path}: line {line}: slide_mpp is {mpp_text!r}. Give um per pixel, like 0.25, or leave it empty."
         )
     origin = (row.get("origin") or "").strip() or None
-    if origin not in (None, "auto", "qupath", "slide"):
-        raise CohortError(f"{path}: line {line}: origin must be one of auto, qupath, slide; got {origin!r}.")
+    if origin not in (None, *ORIGINS):
+        raise CohortError(f"{path}: line {line}: origin must be one of {', '.join(ORIGINS)}; got {origin!r}.")
     here = path.parent
     return Entry(
         here / str(row["slide"]).strip(),
