@@ -9,7 +9,7 @@ from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from w2wpath.errors import ConfigError, FrameError
-from w2wpath.frames import MPP_TOLERANCE, Origin, Scale, resolve_origin, source_level, tile_scale, um
+from w2wpath.frames import MPP_TOLERANCE, Scale, source_level, tile_scale, um
 
 
 @pytest.mark.parametrize("bounds", [None, (0, 0)])

@@ -34,7 +34,8 @@ class TileSettings(Settings):
     """Grid step in output pixels; None means tile_px (no overlap)."""
     anchor: Literal["slide", "roi"] = "slide"
     """Where the grid starts: the slide's (0, 0), or the corner of the ROIs' common bounding box."""
-    origin: Literal["auto", "qupath", "slide"] = "auto"
+    origin: Literal["auto", "qupath", "slide", "qupath-rot90", "qupath-rot180", "qupath-rot270"] = "auto"
+    """Frame of the annotations; `auto` finds it, or stops where it is not certain."""
     min_share: float = Field(0.1, gt=0, le=1)
     """A candidate whose classes cover less than this of it is not stored."""
     label_share: float = Field(0.5, gt=0, le=1)

@@ -15,7 +15,7 @@ from typing import Any
 
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ConfigError, ModelError, did_you_mean, writing
-from w2wpath.frames import ORIGINS, resolve_origin, um
+from w2wpath.frames import ORIGINS, stated_frame, um
 from w2wpath.heatmaps.geojson import qupath_tiles
 from w2wpath.heatmaps.png import overlay_png
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN, Maps, Reader, read_slide
@@ -74,7 +74,7 @@ def heatmap(
     _fits(model, settings)
     threshold = model.threshold if settings.threshold is None else settings.threshold
     with open_slide(slide_path, slide_mpp=slide_mpp) as slide:
-        frame = resolve_origin(origin, slide.bounds_xy0, str(slide_path))
+        frame = stated_frame(origin, slide.width0, slide.height0, slide.bounds0, str(slide_path))
         maps = read_slide(
             slide,
             model,
@@ -98,7 +98,7 @@ def heatmap(
             (scratch / f"{stem}.summary.json").write_text(
                 json.dumps({**summary, "provenance": facts}, indent=1) + "\n", "utf-8"
             )
-            about = {"frame": frame.name, "bounds": [frame.dx0, frame.dy0], "threshold": threshold}
+            about = {"frame": frame.name, "bounds": [frame.x0, frame.y0], "threshold": threshold}
             write_tiles(scratch / f"{stem}.geojson.gz", qupath_tiles(maps, frame, slide_print), about)
             files = tuple(out / path.name for path in sorted(scratch.iterdir()))
             for path in files:

@@ -21,8 +21,8 @@ class Slide(Protocol):
     """um per level-0 pixel; None where neither the header nor the user said."""
     mpp_from: str
     """Where `mpp` comes from: ``header``, ``flag`` or ``unknown``."""
-    bounds_xy0: tuple[int, int] | None
-    """Corner of the scanned area that QuPath crops to; None where the slide states none."""
+    bounds0: tuple[int, int, int, int] | None
+    """Scanned area that QuPath crops to (x0, y0, width, height); None where the slide states none."""
 
     def read_rgb(self, x0: int, y0: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return ``(height, width, 3)`` RGB of `level` from level-0 corner (x0, y0); white outside the scan.

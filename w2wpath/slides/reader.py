@@ -72,7 +72,7 @@ class OpenSlideReader:
         self.width0, self.height0 = self._slide.dimensions
         self.downsamples = tuple(float(factor) for factor in self._slide.level_downsamples)
         self.mpp, self.mpp_from = (slide_mpp, "flag") if slide_mpp is not None else _header_mpp(properties, path)
-        self.bounds_xy0 = _bounds(properties)
+        self.bounds0 = _bounds(properties)
         self._white = Image.new("RGB", (1, 1), (255, 255, 255))
 
     def read_rgb(self, x0: int, y0: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
@@ -141,10 +141,11 @@ def _header_mpp(properties: Any, path: Path) -> tuple[float | None, str]:
     return (mpp_x + mpp_y) / 2, "header"
 
 
-def _bounds(properties: Any) -> tuple[int, int] | None:
+def _bounds(properties: Any) -> tuple[int, int, int, int] | None:
     names = ("BOUNDS_X", "BOUNDS_Y", "BOUNDS_WIDTH", "BOUNDS_HEIGHT")
     values = [properties.get(getattr(openslide, f"PROPERTY_NAME_{name}")) for name in names]
     # QuPath crops only when all four are there (its OpenSlide reader), so we do the same
     if any(value is None for value in values):
         return None
-    return int(values[0]), int(values[1])
+    x, y, width, height = (int(value) for value in values)
+    return x, y, width, height

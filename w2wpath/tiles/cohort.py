@@ -13,7 +13,7 @@ from typing import Any
 
 from w2wpath.config import TileSettings
 from w2wpath.errors import CohortError, DiskError, W2wError, did_you_mean
-from w2wpath.frames import ORIGINS, resolve_origin, tile_scale
+from w2wpath.frames import ORIGINS, stated_frame, tile_scale
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import append_line, fingerprint, record
 from w2wpath.qupath.read import read_rois
@@ -220,8 +220,10 @@ def _tile_slide(store: TileStore, entry: Entry, settings: TileSettings) -> Outco
             where=str(entry.slide),
         )
         rois = read_rois(entry.rois)
-        origin = resolve_origin(entry.origin or settings.origin, slide.bounds_xy0, str(entry.slide))
-        tiles = lay_out(slide, entry.slide, scale, rois, origin, entry.patient, settings, fingerprint(entry.slide))
+        frame = stated_frame(
+            entry.origin or settings.origin, slide.width0, slide.height0, slide.bounds0, str(entry.slide)
+        )
+        tiles = lay_out(slide, entry.slide, scale, rois, frame, entry.patient, settings, fingerprint(entry.slide))
         status = "unchanged"
         if not _same(store, entry.name, tiles):
             store.add(entry.name, tiles, cut(slide, tiles.columns["x0"], tiles.columns["y0"], scale))

@@ -5,17 +5,17 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
-from shapely import affinity
 
 from w2wpath.config import TileSettings
 from w2wpath.errors import AnnotationError, ConfigError, did_you_mean
-from w2wpath.frames import Origin, Scale, source_level
+from w2wpath.frames import Frame, Scale, source_level
 from w2wpath.qupath.read import Rois
 from w2wpath.slides.contract import Slide
 from w2wpath.tiles.cut import RESAMPLE
@@ -31,7 +31,7 @@ def lay_out(
     slide_path: Path,
     scale: Scale,
     rois: Rois,
-    origin: Origin,
+    frame: Frame,
     patient: str | None,
     settings: TileSettings,
     fingerprint: str,
@@ -44,8 +44,8 @@ def lay_out(
         The open slide and the file it was opened from.
     scale
         Side and step of the grid in level-0 pixels.
-    rois, origin
-        Regions in the frame that begins at `origin`; tiles and shares are in the slide frame.
+    rois, frame
+        Regions and the frame they are in; tiles and shares are in the slide frame.
     patient
         None where the user gave none: the slide's name stands in, and the attributes say so.
     fingerprint
@@ -59,11 +59,8 @@ def lay_out(
         A class is not among ``settings.classes``.
     """
     classes = _accepted(rois, settings)
-    regions = [
-        (classes.index(roi.class_name), affinity.translate(roi.geometry, origin.dx0, origin.dy0))
-        for roi in rois.regions
-    ]
-    ignored = [affinity.translate(area, origin.dx0, origin.dy0) for area in rois.ignored]
+    regions = [(classes.index(roi.class_name), shapely.transform(roi.geometry, frame.to_slide)) for roi in rois.regions]
+    ignored = [shapely.transform(area, frame.to_slide) for area in rois.ignored]
     left0, top0, right0, bottom0 = (float(edge) for edge in shapely.total_bounds([area for _, area in regions]))
     x0, y0 = grid(
         scale,
@@ -110,7 +107,7 @@ def lay_out(
         "mpp_from": slide.mpp_from,
         "mpp": scale.mpp,
         "source_level": source_level(slide.downsamples, scale.side0, scale.tile_px),
-        "origin": {"name": origin.name, "dx0": origin.dx0, "dy0": origin.dy0},
+        "origin": asdict(frame),
         "settings": settings.model_dump(mode="json"),
         "counts": {"tiles": n, "by_class": by_class, "border": labels.border, "conflict": labels.conflict},
         "import_report": [dict(line) for line in rois.report],
