@@ -40,6 +40,13 @@ def noise_image(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
     return np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
+def speck_of_noise(seed: int = 0) -> NDArray[np.uint8]:
+    """White, 2048 x 2048 px, with 384 x 384 px of noise in a corner: its tiles are large, its thumbnail is small."""
+    image = np.full((2048, 2048, 3), 255, dtype=np.uint8)
+    image[:384, :384] = noise_image(384, 384, seed)
+    return image
+
+
 def save_svs(
     path: Path,
     image: NDArray[np.uint8],

@@ -25,7 +25,7 @@ NETS = "w2wpath.w2wnet.nets"
 HEAVY = {"torch", "timm", "sklearn", "dask", "zarr", "scipy", "matplotlib", "shapely"}
 MOST_LINES = 400
 HELP_S = 0.5
-COMMANDS = ("demo", "tile", "clean", "train", "heatmap", "evaluate")
+COMMANDS = ("demo", "tile", "clean", "train", "heatmap", "evaluate", "check-geojson")
 
 
 def sources() -> dict[str, str]:

@@ -8,10 +8,24 @@ from pathlib import Path
 import pytest
 from pydantic import ValidationError
 
-from w2wpath.config import STAGES, CleanSettings, HeatmapSettings, NetSettings, TileSettings, load
+from tests.conftest import ROOT
+from w2wpath.config import (
+    STAGES,
+    ClassMap,
+    ClassRule,
+    CleanSettings,
+    HeatmapSettings,
+    NetSettings,
+    TileSettings,
+    load,
+    load_class_map,
+)
 from w2wpath.errors import ConfigError
 
-TILE_KEYS = "allow_upsample, anchor, classes, conflict_share, label_share, min_share, mpp, origin, stride_px, tile_px"
+TILE_KEYS = (
+    "allow_upsample, anchor, class_map, classes, conflict_share, include, label_share, max_mb, min_share, mpp, origin, "
+    "plane, point_radius_um, strict, stride_px, tile_px"
+)
 
 
 @pytest.fixture
@@ -117,3 +131,71 @@ def test_clean_hands_on_the_part_that_builds_networks() -> None:
     net = CleanSettings(folds=3, seed=5, backbone="resnet18").net()
     assert type(net) is NetSettings
     assert (net.seed, net.backbone) == (5, "resnet18")
+
+
+# class maps ---------------------------------------------------------------------------------------------------------
+
+MAP = """
+unlisted = "skip"
+unclassified = "exclude"
+
+[classes.AC]
+aliases = ["adenocarcinoma", "Tumor"]
+colour = [200, 0, 0]
+
+[classes.H]
+
+[starred]
+"Region*" = "scope"
+"""
+
+
+def test_a_class_map_is_read_from_a_file_or_a_table_of_the_stage(toml: Callable[[str], Path]) -> None:
+    from_file = load_class_map(toml(MAP))
+    assert from_file == ClassMap(
+        classes={"AC": ClassRule(aliases=("adenocarcinoma", "Tumor"), colour=(200, 0, 0)), "H": ClassRule()},
+        unlisted="skip",
+        unclassified="exclude",
+        starred={"Region*": "scope"},
+    )
+    nested = toml("[tile.class_map.classes.AC]\naliases = ['Tumor']\n")
+    assert load(TileSettings, "tile", nested, {}).class_map.classes["AC"].aliases == ("Tumor",)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        (
+            "[class.AC]\n",
+            ": setting must be one of class_from, classes, starred, unclassified, unlisted; got 'class'. "
+            "Did you mean 'classes'?",
+        ),
+        ("[classes.AC]\naliasses = []\n", ": classes.AC.aliasses: extra inputs are not permitted; got []."),
+        (
+            "[classes.AC]\ncolour = [0, 0, 256]\n",
+            ": classes.AC.colour.2: input should be less than or equal to 255; got 256.",
+        ),
+        (
+            "unclassified = 'drop'\n",
+            ": unclassified: input should be 'skip', 'error', 'exclude' or 'scope'; got 'drop'.",
+        ),
+        ("[starred]\nRegion = 'scope'\n", ": starred class 'Region' does not end with *."),
+        ("[classes.AC]\naliases = ['h']\n[classes.H]\n", ": 'H' means both 'AC' and 'H'."),
+    ],
+)
+def test_a_wrong_class_map_names_file_key_and_cure(toml: Callable[[str], Path], text: str, words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_class_map(toml(text))
+    assert str(caught.value) == f"crc.toml{words}"
+
+
+def test_a_class_map_that_is_not_there_names_its_flag(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load_class_map(tmp_path / "no.toml")
+    assert str(caught.value) == f"{tmp_path / 'no.toml'}: no such file. Give --class-map an existing TOML file."
+
+
+def test_the_class_maps_of_the_project_are_valid() -> None:
+    maps = sorted((ROOT / "annotations").glob("*.toml"))
+    assert [path.name for path in maps] == ["crc.toml", "qupath.toml"]
+    assert all(load_class_map(path).classes for path in maps)

@@ -7,7 +7,7 @@ import json
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -25,7 +25,62 @@ class Settings(BaseModel):
         return hashlib.sha256(json.dumps(table, sort_keys=True).encode()).hexdigest()
 
 
-class TileSettings(Settings):
+Byte = Annotated[int, Field(ge=0, le=255)]
+Index = Annotated[int, Field(ge=0)]
+
+
+class ClassRule(Settings):
+    """One class of a class map: the names that mean it too (letter case does not matter), and its colour."""
+
+    aliases: tuple[str, ...] = ()
+    colour: tuple[Byte, Byte, Byte] | None = None
+
+
+class ClassMap(Settings):
+    """What the classes of annotation files mean. The default takes every class that is found."""
+
+    classes: dict[str, ClassRule] = {}
+    """The classes to train on; empty takes each class found under its own name."""
+    unlisted: Literal["error", "skip"] = "error"
+    """What to do with a class that `classes`, where there are any, do not hold."""
+    starred: dict[str, Literal["exclude", "scope", "skip"]] = {}
+    """Classes whose name ends with ``*``: cut out of every class, the only area that counts, or left out and counted.
+    Without a rule, ``Ignore*`` is cut out and others are left out."""
+    unclassified: Literal["skip", "error", "exclude", "scope"] = "skip"
+    class_from: Literal["classification", "name"] = "classification"
+    """Where the class stands: QuPath's classification, or the object's name."""
+
+    @model_validator(mode="after")
+    def _each_name_means_one_class(self) -> ClassMap:
+        meant: dict[str, str] = {}
+        for name, rule in self.classes.items():
+            for word in (name, *rule.aliases):
+                other = meant.setdefault(word.casefold(), name)
+                if other != name:
+                    raise ValueError(f"{word!r} means both {other!r} and {name!r}")
+        for name in self.starred:
+            if not name.endswith("*"):
+                raise ValueError(f"starred class {name!r} does not end with *")
+        return self
+
+
+class RoiSettings(Settings):
+    """How annotation files are read."""
+
+    class_map: ClassMap = ClassMap()
+    strict: bool = False
+    """Any repair is an error."""
+    include: tuple[Literal["annotation", "detection", "cell", "tile"], ...] = ("annotation",)
+    """Kinds of QuPath objects whose areas count."""
+    plane: tuple[Index, Index] = (0, 0)
+    """The z and t of the objects that count."""
+    point_radius_um: float | None = Field(None, gt=0, le=10_000)
+    """Points and lines become areas by this radius; None leaves them out."""
+    max_mb: int = Field(512, ge=1, le=100_000)
+    """Most megabytes of an annotation file after decompression."""
+
+
+class TileSettings(RoiSettings):
     """Settings of ``w2wpath tile``. Shares are parts of a tile's area, 0 to 1."""
 
     tile_px: int = Field(224, ge=8, le=4096)
@@ -144,15 +199,40 @@ def load(
     return _build(model, table | given, f"{toml.name}: [{stage}]" if toml else stage)
 
 
-def _read_table(toml: Path, stage: str, model: type[Settings]) -> dict[str, Any]:
+def load_class_map(toml: Path) -> ClassMap:
+    """Read a class map: a TOML file with the keys of :class:`ClassMap` at its top.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing or not TOML, a key is unknown, or a value is out of range.
+    """
+    table = _read_toml(toml, "--class-map")
+    _refuse_unknown(table, ClassMap, f"{toml.name}:")
+    return _build(ClassMap, table, toml.name)
+
+
+def _read_toml(toml: Path, flag: str) -> dict[str, Any]:
     try:
-        whole = tomllib.loads(toml.read_text("utf-8"))
+        return tomllib.loads(toml.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{toml}: no such file. Give --config an existing TOML file.") from None
+        raise ConfigError(f"{toml}: no such file. Give {flag} an existing TOML file.") from None
     except OSError as error:
-        raise ConfigError(f"{toml}: cannot be read ({error.strerror}). Give --config a readable TOML file.") from None
+        raise ConfigError(f"{toml}: cannot be read ({error.strerror}). Give {flag} a readable TOML file.") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{toml}: not valid TOML ({error}). Mend the line, or leave --config out.") from None
+        raise ConfigError(f"{toml}: not valid TOML ({error}). Mend the line, or leave {flag} out.") from None
+
+
+def _refuse_unknown(table: Mapping[str, Any], model: type[Settings], where: str) -> None:
+    known = sorted(model.model_fields)
+    for key in table:
+        if key not in model.model_fields:
+            hint = did_you_mean(key, known)
+            raise ConfigError(f"{where} setting must be one of {', '.join(known)}; got {key!r}.{hint}")
+
+
+def _read_table(toml: Path, stage: str, model: type[Settings]) -> dict[str, Any]:
+    whole = _read_toml(toml, "--config")
     stages = sorted(STAGES)
     for name in whole:
         if name not in STAGES:
@@ -161,11 +241,7 @@ def _read_table(toml: Path, stage: str, model: type[Settings]) -> dict[str, Any]
     found = whole.get(stage, {})
     if not isinstance(found, dict):
         raise ConfigError(f"{toml.name}: {stage!r} must be a table; got {found!r}. Write its settings below [{stage}].")
-    known = sorted(model.model_fields)
-    for key in found:
-        if key not in model.model_fields:
-            hint = did_you_mean(key, known)
-            raise ConfigError(f"{toml.name}: [{stage}] setting must be one of {', '.join(known)}; got {key!r}.{hint}")
+    _refuse_unknown(found, model, f"{toml.name}: [{stage}]")
     return found
 
 

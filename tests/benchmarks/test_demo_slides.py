@@ -69,14 +69,14 @@ def test_each_opens_as_a_slide_of_two_levels_that_knows_its_scale(made: Made) ->
             assert slide.downsamples == (1.0, 2.0)
             assert slide.mpp == pytest.approx(MPP, rel=1e-4)
             assert slide.mpp_from == "header"
-            assert slide.bounds_xy0 is None
+            assert slide.bounds0 is None
 
 
 def test_the_regions_are_of_the_two_classes_and_need_no_repair(made: Made) -> None:
     for one in made[0]:
         rois = read_rois(one.rois)
         assert rois.classes == CLASSES
-        assert {line["reason"] for line in rois.report} == {""}
+        assert {line.reason for line in rois.report} == {""}
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_does_not(made: Made, tmp_path: Path) -> None:

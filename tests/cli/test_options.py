@@ -25,10 +25,12 @@ ABSENT = {
     "wiped_epochs": "as many as its Wise ran",
     "threshold": "the model's own",
     "draws": "as the model's threshold",
+    "point_radius_um": "leave them out",
 }
 """What help says where the default is None."""
 NO_SETTING = {"store", "out", "model", "patient", "run_name", "workers", "cohort", "slide_mpp", "config", "as_json"}
 """Options that say where or whose, not how."""
+NO_SETTING |= {"class_map"}  # a file; its content is the setting
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 OPTIONS = [
     (command, option)
@@ -47,11 +49,13 @@ def said_default(text: str) -> str | None:
 def test_the_default_in_the_help_is_the_setting(command: str, option: Any) -> None:
     fields = SETTINGS[command].model_fields
     name = FIELD.get(option.name, option.name)
-    if name not in fields:
+    if name not in fields or name in NO_SETTING:
         # origin of a heatmap is no setting: it belongs to the slide, as the cohort's column does
         assert name in NO_SETTING or (command, name) == ("heatmap", "origin")
         return
     default = fields[name].default
+    if isinstance(default, tuple):
+        default = ",".join(map(str, default))
     if default is None and name not in ABSENT and command != "train":
         assert said_default(option.help) is None
     elif command == "train":

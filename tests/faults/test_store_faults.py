@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from shapely.geometry import box
 
-from tests.conftest import ROOT, file_bytes, noise_image, run_python, save_svs, write_geojson
+from tests.conftest import ROOT, file_bytes, noise_image, run_python, save_svs, speck_of_noise, write_geojson
 from tests.tiles.made import SPEC, made_pixels, made_tiles
 from w2wpath.config import TileSettings
 from w2wpath.errors import StoreError
@@ -260,13 +260,13 @@ NO_ROOM = (
 @pytest.mark.skipif(sys.platform == "win32", reason="needs a file-size limit")
 @pytest.mark.parametrize("workers", [1, 2])
 def test_a_full_disk_leaves_the_old_slide_and_no_scratch(tmp_path: Path, workers: int) -> None:
-    rois = write_geojson(tmp_path / "r.geojson", [("Tumor", box(0, 0, 640, 512))])
-    slides = [save_svs(tmp_path / f"{name}.svs", noise_image(640, 512, seed)) for seed, name in enumerate("ab")]
+    rois = write_geojson(tmp_path / "r.geojson", [("Tumor", box(0, 0, 384, 384))])
+    slides = [save_svs(tmp_path / f"{name}.svs", speck_of_noise(seed)) for seed, name in enumerate("ab")]
     store = tmp_path / "tiles.zarr"
     tile(store, [Entry(slides[0], rois, "P1")], SETTINGS)
     before, beside = file_bytes(store), sorted(tmp_path.iterdir())
-    save_svs(slides[0], noise_image(640, 512, 7))
-    ran = run_python(FULL_DISK, store, 200_000, workers, rois, *slides)
+    save_svs(slides[0], speck_of_noise(7))
+    ran = run_python(FULL_DISK, store, 300_000, workers, rois, *slides)
     assert (ran.stdout, ran.returncode) == (NO_ROOM.format(path=store), 0)
     assert file_bytes(store) == before
     assert sorted(tmp_path.iterdir()) == beside

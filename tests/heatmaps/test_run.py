@@ -11,6 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from shapely import box, unary_union
+from shapely.geometry import shape
 
 from tests.conftest import file_bytes, run_python
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PX, SEEN, U_OF, ColourReader, save_slide, state_of
@@ -18,8 +20,10 @@ from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ModelError, SlideError
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN
 from w2wpath.heatmaps.run import Heatmap, heatmap
+from w2wpath.progress import Silent
+from w2wpath.qupath import write
 
-ENDINGS = ["geojson.gz", "overlay.png", "summary.json", "tiles.csv"]
+ENDINGS = ["geojson.gz", "overlay.png", "regions.geojson", "summary.json", "tiles.csv"]
 
 
 @pytest.fixture(scope="module")
@@ -34,7 +38,7 @@ def named(made: Heatmap, ending: str) -> Path:
     return found
 
 
-def test_four_files_are_made_and_nothing_is_left_over(made: Heatmap) -> None:
+def test_five_files_are_made_and_nothing_is_left_over(made: Heatmap) -> None:
     out = made.files[0].parent
     assert [path.name for path in made.files] == [f"a.{ending}" for ending in ENDINGS]
     assert sorted(path.name for path in out.iterdir()) == [path.name for path in made.files]
@@ -90,7 +94,7 @@ def test_the_settings_threshold_wins_over_the_models_even_when_zero(tmp_path: Pa
     assert np.array_equal(made.maps.state, state_of(SEEN.ravel(), 0.0))
 
 
-def test_a_slide_without_tissue_gives_its_four_files(tmp_path: Path) -> None:
+def test_a_slide_without_tissue_gives_its_five_files(tmp_path: Path) -> None:
     path = save_slide(tmp_path / "a.svs", seen=np.full((3, 3), GLASS))
     made = heatmap(path, ColourReader(), tmp_path / "out")
     assert (made.summary["tiles"], made.summary["uncertain_share"]) == (
@@ -98,14 +102,15 @@ def test_a_slide_without_tissue_gives_its_four_files(tmp_path: Path) -> None:
         None,
     )
     assert json.loads(gzip.decompress(named(made, "gz").read_bytes()))["features"] == []
-    assert len(made.files) == 4
+    assert json.loads(named(made, "regions.geojson").read_bytes())["features"] == []
+    assert len(made.files) == 5
 
 
-def test_a_slide_smaller_than_a_tile_gives_its_four_files(tmp_path: Path) -> None:
+def test_a_slide_smaller_than_a_tile_gives_its_five_files(tmp_path: Path) -> None:
     path = save_slide(tmp_path / "a.svs", seen=np.array([[1]]))
     made = heatmap(path, ColourReader(tile_px=2 * PX), tmp_path / "out")
     assert made.summary["tiles"] == {"not analysed": 0, "confident": 0, "uncertain": 0}
-    assert len(made.files) == 4
+    assert len(made.files) == 5
 
 
 @pytest.mark.parametrize("stem", ["two words", 'it\'s "quoted"', "ä µ 组织", "<script>", "$x$", "a.b.c", "-o"])
@@ -142,7 +147,7 @@ def test_another_slide_in_the_same_folder_is_left_alone(tmp_path: Path) -> None:
     heatmap(save_slide(tmp_path / "b.svs"), ColourReader(), tmp_path / "out")
     after = file_bytes(tmp_path / "out")
     assert {name: after[name] for name in before} == before
-    assert len(after) == 8
+    assert len(after) == 10
 
 
 def test_a_slide_that_cannot_be_read_leaves_no_folder(tmp_path: Path) -> None:
@@ -172,20 +177,52 @@ except DiskError as error:
 """
 
 
-@pytest.mark.parametrize("size", [100, 2000])  # nothing fits; the table and the summary fit, the picture does not
-def test_a_full_disk_leaves_the_earlier_files_and_no_scratch(tmp_path: Path, size: int) -> None:
+# nothing fits; tiles and outlines fit, the picture does not
+@pytest.mark.parametrize(("size", "first"), [(100, "/a.geojson.gz"), (2000, "")])
+def test_a_full_disk_leaves_the_earlier_files_and_no_scratch(tmp_path: Path, size: int, first: str) -> None:
     pytest.importorskip("resource", reason="this system has no file-size limit to set")
     path, out = save_slide(tmp_path / "a.svs"), tmp_path / "out"
     heatmap(path, ColourReader(), out)
     before = file_bytes(out)
     done = run_python(FULL_DISK, path, out, size)
     assert (done.stdout, done.returncode) == (
-        f"{out}: could not be written, the file-size limit is met. Nothing that was there before has changed; "
+        f"{out}{first}: could not be written, the file-size limit is met. Nothing that was there before has changed; "
         "make room (or choose another place with -o) and run the same command again.\n",
         0,
     )
     assert file_bytes(out) == before
-    assert len(list(out.iterdir())) == 4
+    assert len(list(out.iterdir())) == 5
+
+
+def test_outlines_are_written_beside_the_tiles_in_the_same_frame(made: Heatmap) -> None:
+    tiles = json.loads(gzip.decompress(named(made, "geojson.gz").read_bytes()))
+    outlines = json.loads(named(made, "regions.geojson").read_bytes())
+    assert outlines["w2wpath"] == tiles["w2wpath"] == {"frame": "qupath", "bounds": [0, 0], "threshold": 0.3}
+    confident = {index: (state_of(SEEN) == CONFIDENT) & (CLASS_OF[SEEN] == index) for index in (0, 1)}
+    cells = {"Stroma": confident[0], "Tumor": confident[1], "Uncertain*": state_of(SEEN) == UNCERTAIN}
+    assert [one["properties"]["classification"]["name"] for one in outlines["features"]] == list(cells)
+    for feature, seen in zip(outlines["features"], cells.values(), strict=True):
+        boxes = [box(c * PX, r * PX, (c + 1) * PX, (r + 1) * PX) for r, c in np.argwhere(seen).tolist()]
+        assert shape(feature["geometry"]).equals(unary_union(boxes))
+
+
+class Heard(Silent):
+    """Keeps what it is told."""
+
+    def __init__(self) -> None:
+        self.lines: list[str] = []
+
+    def say(self, line: str) -> None:
+        self.lines.append(line)
+
+
+def test_a_file_with_too_many_tiles_for_qupath_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path, heard = save_slide(tmp_path / "a.svs"), Heard()
+    heatmap(path, ColourReader(), tmp_path / "out", progress=heard)
+    assert heard.lines == []
+    monkeypatch.setattr(write, "MANY_OBJECTS", 19)
+    heatmap(path, ColourReader(), tmp_path / "out", progress=heard)
+    assert heard.lines == [write.size_warning(tmp_path / "out" / "a.geojson.gz", 20)]
 
 
 def test_the_picture_is_a_png_without_alpha_surprises(made: Heatmap) -> None:

@@ -21,7 +21,7 @@ IMAGE = coordinate_image(640, 512)
 def test_a_slide_says_its_size_levels_and_scale(coordinate_svs: Path) -> None:
     with open_slide(coordinate_svs) as slide:
         assert (slide.width0, slide.height0, slide.downsamples) == (640, 512, (1.0, 4.0))
-        assert (slide.mpp, slide.mpp_from, slide.bounds_xy0) == (0.5, "header", None)
+        assert (slide.mpp, slide.mpp_from, slide.bounds0) == (0.5, "header", None)
 
 
 @given(x0=st.integers(0, 600), y0=st.integers(0, 470))
@@ -49,7 +49,7 @@ def test_outside_the_scan_is_white(coordinate_svs: Path) -> None:
 
 def test_what_was_never_scanned_is_white_and_the_bounds_say_where_the_scan_begins(bounded_slide: Path) -> None:
     with open_slide(bounded_slide) as slide:
-        assert slide.bounds_xy0 == (256, 128)
+        assert slide.bounds0 == (256, 128, 512, 384)
         assert slide.mpp == 0.5
         assert (slide.read_rgb(0, 0, 0, 64, 64) == 255).all()
         inside = slide.read_rgb(256, 128, 0, 512, 384)

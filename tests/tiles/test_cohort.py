@@ -134,19 +134,64 @@ def test_objects_that_gave_no_region_are_counted(entries: list[Entry], tmp_path:
     assert outcome.skipped_objects == (("class Region* is not a label", 1), ("no class", 1))
 
 
-def test_the_frame_of_a_slide_with_bounds_must_be_said(bounded_slide: Path, tmp_path: Path) -> None:
-    rois = write_geojson(tmp_path / "r.geojson", [("Tumor", box(0, 0, 64, 64))])
+def test_a_frame_that_is_not_certain_must_be_said(bounded_slide: Path, tmp_path: Path) -> None:
+    rois = write_geojson(tmp_path / "r.geojson", [("Tumor", box(256, 128, 320, 192))])
     store = tmp_path / "tiles.zarr"
     (unsaid,) = tile(store, [Entry(bounded_slide, rois)], SETTINGS)
-    assert unsaid.error == (
-        f"{bounded_slide}: the slide's bounds begin at (256, 128), so QuPath's frame and the slide's differ "
-        "and the annotations do not say which they use. Pass --origin qupath (drawn in QuPath with its default "
-        "settings) or --origin slide (level-0 pixels of the whole scan)."
+    picture = tmp_path / "tiles.zarr.imports" / "bounded.alignment.png"
+    assert unsaid.error.startswith(
+        f"{bounded_slide}: the annotations may count from the corner of the slide's bounds (qupath) or of the whole "
+        "scan (slide), and the file does not record its frame: qupath (inside 100 %, on tissue 100 %); slide ("
     )
+    assert unsaid.error.endswith(f"--origin qupath or --origin slide. Picture: {picture}")
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    report = json.loads((tmp_path / "tiles.zarr.imports" / "bounded.json").read_text("utf-8"))
+    assert (report["frame"], report["frames"]["qupath"]) == (None, {"inside": 1.0, "on_tissue": 1.0})
     tile(store, [Entry(bounded_slide, rois, origin="qupath")], SETTINGS)
     opened = TileStore.open(store)
-    assert (opened.table().x0.tolist(), opened.table().y0.tolist()) == ([256], [128])
-    assert np.array_equal(opened.images("bounded")[0], coordinate_image(1024, 768)[128:192, 256:320])
+    assert (opened.table().x0.tolist(), opened.table().y0.tolist()) == ([512], [256])
+    assert np.array_equal(opened.images("bounded")[0], coordinate_image(1024, 768)[256:320, 512:576])
+
+
+def test_annotations_of_asap_count_from_the_corner_of_the_scan(bounded_slide: Path, tmp_path: Path) -> None:
+    corners = [(320, 192), (384, 192), (384, 256), (320, 256)]
+    points = "".join(f'<Coordinate Order="{i}" X="{x}" Y="{y}"/>' for i, (x, y) in enumerate(corners))
+    xml = (
+        '<ASAP_Annotations><Annotations><Annotation Name="a" Type="Polygon" PartOfGroup="Tumor"><Coordinates>'
+        f"{points}</Coordinates></Annotation></Annotations></ASAP_Annotations>"
+    )
+    (tmp_path / "r.xml").write_text(xml)
+    (outcome,) = tile(tmp_path / "tiles.zarr", [Entry(bounded_slide, tmp_path / "r.xml")], SETTINGS)
+    assert outcome.error == ""
+    table = TileStore.open(tmp_path / "tiles.zarr").table()
+    assert (table.x0.tolist(), table.y0.tolist()) == ([320], [192])
+
+
+def test_a_repair_is_counted_told_and_refused_when_strict(entries: list[Entry], tmp_path: Path) -> None:
+    bow = {"type": "Polygon", "coordinates": [[[0, 0], [128, 128], [128, 0], [0, 128], [0, 0]]]}
+    feature = {"type": "Feature", "id": "bow", "geometry": bow, "properties": {"classification": {"name": "Tumor"}}}
+    entries[0].rois.write_text(json.dumps(feature))
+    (mended,) = tile(tmp_path / "tiles.zarr", entries[:1], SETTINGS)
+    assert (mended.status, mended.repaired_objects) == ("tiled", 1)
+    report = json.loads((tmp_path / "tiles.zarr.imports" / "a.json").read_text("utf-8"))
+    reason = "self-intersection repaired, area 0 to 8192 px, more than 1 %"
+    assert report["objects"] == [
+        {
+            "index": 0,
+            "id": "bow",
+            "status": "repaired",
+            "use": "label",
+            "reason": reason,
+            "px_before": 0.0,
+            "px": 8192.0,
+            "class": "Tumor",
+        }
+    ]
+    (strict,) = tile(tmp_path / "other.zarr", entries[:1], SETTINGS.model_copy(update={"strict": True}))
+    assert strict.error == (
+        f"{entries[0].rois}: 1 object(s) had to be repaired (object 0 (bow, Tumor): {reason}). "
+        "Mend them (see w2wpath check-geojson), or leave --strict out."
+    )
 
 
 def test_a_slide_without_mpp_fails_unless_the_entry_says_it(entries: list[Entry], tmp_path: Path) -> None:
@@ -252,7 +297,11 @@ def test_a_table_from_a_spreadsheet_is_read(tmp_path: Path) -> None:
             "slide,rois,slide_mpp\na,r,nan\n",
             "line 2: slide_mpp is 'nan'. Give um per pixel, like 0.25, or leave it empty.",
         ),
-        ("slide,rois,origin\na,r,left\n", "line 2: origin must be one of auto, qupath, slide; got 'left'."),
+        (
+            "slide,rois,origin\na,r,left\n",
+            "line 2: origin must be one of auto, qupath, slide, qupath-rot90, qupath-rot180, qupath-rot270; "
+            "got 'left'.",
+        ),
         ('slide,rois\n"a,r\n', "not a readable CSV (unexpected end of data). Save it as UTF-8, comma separated."),
     ],
 )

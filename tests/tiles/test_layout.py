@@ -12,15 +12,15 @@ from shapely.geometry import box
 from shapely.geometry.base import BaseGeometry
 
 from tests.conftest import write_geojson
-from w2wpath.config import TileSettings
+from w2wpath.config import ClassMap, TileSettings
 from w2wpath.errors import AnnotationError, ConfigError
-from w2wpath.frames import Origin, Scale
+from w2wpath.frames import Frame, Scale
 from w2wpath.qupath.read import read_rois
 from w2wpath.slides.reader import open_slide
 from w2wpath.tiles.layout import TILE_NAMESPACE, lay_out, tile_ids
 from w2wpath.tiles.store import COLUMNS, SlideTiles
 
-IN_FRAME = Origin("qupath", 0, 0)
+IN_FRAME = Frame("qupath", 0, 0, 640, 512)
 Regions = list[tuple[str | None, BaseGeometry]]
 
 
@@ -31,12 +31,12 @@ class Bench:
         self.slide, self.rois = slide, folder / "rois.geojson"
 
     def __call__(
-        self, regions: Regions, *, patient: str | None = "P1", origin: Origin = IN_FRAME, **settings: Any
+        self, regions: Regions, *, patient: str | None = "P1", frame: Frame = IN_FRAME, **settings: Any
     ) -> SlideTiles:
-        rois = read_rois(write_geojson(self.rois, regions))
+        chosen = TileSettings(tile_px=64, **settings)
+        rois = read_rois(write_geojson(self.rois, regions), chosen)
         with open_slide(self.slide) as slide:
-            chosen = TileSettings(tile_px=64, **settings)
-            return lay_out(slide, self.slide, Scale(64, 64, 64, 0.5), rois, origin, patient, chosen, "abc")
+            return lay_out(slide, self.slide, Scale(64, 64, 64, 0.5), rois, frame, patient, chosen, "abc")
 
 
 @pytest.fixture
@@ -82,10 +82,34 @@ def test_a_tile_is_stored_from_the_smallest_share_on(bench: Bench) -> None:
 
 
 def test_regions_move_with_the_frame_and_tiles_stay_in_the_slides(bench: Bench) -> None:
-    tiles = bench([("Tumor", box(0, 0, 64, 64)), ("Ignore*", box(0, 0, 64, 32))], origin=Origin("qupath", 128, 192))
+    frame = Frame("qupath", 128, 192, 256, 128)
+    tiles = bench([("Tumor", box(0, 0, 64, 64)), ("Ignore*", box(0, 0, 64, 32))], frame=frame)
     assert corners(tiles) == [(128, 192)]
     assert tiles.columns["area_share"].tolist() == [[0.5]]
-    assert tiles.attributes["origin"] == {"name": "qupath", "dx0": 128, "dy0": 192}
+    assert tiles.attributes["origin"] == {
+        "name": "qupath",
+        "x0": 128,
+        "y0": 192,
+        "width0": 256,
+        "height0": 128,
+        "turns": 0,
+    }
+
+
+def test_regions_of_a_turned_image_are_turned_back(bench: Bench) -> None:
+    # the frame shows 640 x 512 px turned clockwise: its top right corner is the slide's top left
+    tiles = bench([("Tumor", box(512 - 64, 0, 512, 128))], frame=Frame("qupath-rot90", 0, 0, 640, 512, 1))
+    assert corners(tiles) == [(0, 0), (64, 0)]
+
+
+def test_only_area_in_the_scope_counts(bench: Bench) -> None:
+    regions: Regions = [("Tumor", box(0, 0, 256, 64)), ("Region*", box(0, 0, 96, 64))]
+    tiles = bench(regions, class_map=ClassMap(starred={"Region*": "scope"}))
+    assert corners(tiles) == [(0, 0), (64, 0)]
+    assert tiles.columns["area_share"].tolist() == [[1.0], [0.5]]
+    with pytest.raises(AnnotationError) as caught:
+        bench([regions[0], ("Region*", box(300, 0, 400, 64))], class_map=ClassMap(starred={"Region*": "scope"}))
+    assert str(caught.value) == (f"{bench.rois}: no region lies in the scope. Draw the scope around the regions.")
 
 
 def test_the_grid_may_begin_at_the_regions(bench: Bench) -> None:
@@ -103,8 +127,16 @@ def test_roi_points_at_the_line_of_the_import_report(bench: Bench) -> None:
             ("AC", box(64, 0, 128, 64)),
         ]
     )
-    report = tiles.attributes["import_report"]
-    assert [report[line]["class"] for line in tiles.columns["roi"].tolist()] == ["Tumor", "AC"]
+    regions = {line["index"]: line["class"] for line in tiles.attributes["regions"]}
+    assert [regions[index] for index in tiles.columns["roi"].tolist()] == ["Tumor", "AC"]
+    assert tiles.attributes["import_report"] == {
+        "objects": 4,
+        "kept": 2,
+        "repaired": 0,
+        "ignored": 2,
+        "ignored_by_reason": {"class Region* is not a label": 1, "no class": 1},
+    }
+    assert tiles.attributes["colours"] == {"AC": [200, 0, 0], "Tumor": [200, 0, 0]}
 
 
 def test_an_id_names_slide_and_box_in_every_run() -> None:

@@ -34,7 +34,10 @@ SlideMpp = Annotated[
 ]
 Origin = Annotated[
     str | None,
-    typer.Option(help="Frame of the annotations: auto, qupath or slide (level-0 pixels). [default: auto]"),
+    typer.Option(
+        help="Frame of the annotations: auto, qupath, slide (level-0 pixels), qupath-rot90, -rot180 or -rot270. "
+        "[default: auto]"
+    ),
 ]
 
 

@@ -18,7 +18,7 @@ NAME = "tile"
 
 def run(
     slide: Annotated[Path | None, typer.Argument(help="Whole-slide image.")] = None,
-    rois: Annotated[Path | None, typer.Argument(help="Its QuPath GeoJSON.")] = None,
+    rois: Annotated[Path | None, typer.Argument(help="Its regions: GeoJSON of QuPath, ASAP or ImageScope XML.")] = None,
     cohort: Annotated[
         Path | None, typer.Option(help="CSV of many slides: slide, rois, patient, slide_mpp, origin.")
     ] = None,
@@ -36,6 +36,17 @@ def run(
     origin: options.Origin = None,
     min_share: Annotated[float | None, typer.Option(help="Least ROI share of a stored tile. [default: 0.1]")] = None,
     classes: Annotated[str | None, typer.Option(help="The only classes to accept, comma separated.")] = None,
+    class_map: Annotated[Path | None, typer.Option(help="TOML that says what the classes of the files mean.")] = None,
+    include: Annotated[
+        str | None,
+        typer.Option(help="Objects that count: annotation, detection, cell, tile. [default: annotation]"),
+    ] = None,
+    plane: Annotated[str | None, typer.Option(help="z,t of the objects that count. [default: 0,0]")] = None,
+    point_radius_um: Annotated[
+        float | None, typer.Option(help="Make points and lines areas of this radius. [default: leave them out]")
+    ] = None,
+    max_mb: Annotated[int | None, typer.Option(help="Largest annotation file, decompressed. [default: 512]")] = None,
+    strict: Annotated[bool, typer.Option("--strict", help="Refuse annotations that would need a repair.")] = False,
     allow_upsample: Annotated[
         bool, typer.Option("--allow-upsample", help="Enlarge pixels of a coarser slide.")
     ] = False,
@@ -44,7 +55,7 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Cut labelled tiles out of a slide's annotated regions, or out of a whole cohort's."""
-    from w2wpath.config import TileSettings, load
+    from w2wpath.config import TileSettings, load, load_class_map
     from w2wpath.tiles.cohort import Entry, read_cohort, tile
 
     flags = {
@@ -55,6 +66,12 @@ def run(
         "origin": origin,
         "min_share": min_share,
         "classes": options.names(classes),
+        "class_map": load_class_map(class_map) if class_map is not None else None,
+        "include": options.names(include),
+        "plane": options.names(plane),
+        "point_radius_um": point_radius_um,
+        "max_mb": max_mb,
+        "strict": strict or None,
         "allow_upsample": allow_upsample or None,
     }
     settings = load(TileSettings, "tile", config, flags)
@@ -101,6 +118,8 @@ def _summary(store: Path, outcomes: list[Outcome]) -> dict[str, Any]:
                 "border": outcome.border,
                 "conflict": outcome.conflict,
                 "skipped_objects": dict(outcome.skipped_objects),
+                "repaired_objects": outcome.repaired_objects,
+                "warnings": list(outcome.warnings),
                 "error": outcome.error or None,
             }
             for outcome in outcomes
@@ -109,6 +128,9 @@ def _summary(store: Path, outcomes: list[Outcome]) -> dict[str, Any]:
 
 
 def _tell(store: Path, outcomes: list[Outcome]) -> None:
+    from w2wpath.qupath.classes import near_duplicates
+    from w2wpath.tiles.cohort import imports
+
     good = [outcome for outcome in outcomes if outcome.status != "failed"]
     if not good:
         return
@@ -119,12 +141,20 @@ def _tell(store: Path, outcomes: list[Outcome]) -> None:
         rows.append(["all", f"{len(good)} slides", *sums])
     tell(table(["slide", "status", *names, "border", "conflict"], rows))
     for outcome in good:
+        for line in outcome.warnings:
+            warn(line)
+        if outcome.repaired_objects:
+            warn(f"{outcome.slide}: {outcome.repaired_objects} object(s) repaired")
         for reason, count in outcome.skipped_objects:
             warn(f"{outcome.slide}: {count} object(s) left out: {reason}")
+    for one, other in near_duplicates(names):
+        if not any(one in dict(o.by_class) and other in dict(o.by_class) for o in good):  # else the reader said so
+            warn(f"classes {one!r} and {other!r} of different slides look like one: make one an alias in a class map")
     guessed = sum(outcome.patient_guessed for outcome in good)
     if guessed:
         warn(
             f"{guessed} slide(s) without a patient: each counts as a patient of its own. "
             "Say --patient if that is wrong."
         )
+    tell(f"import reports and alignment checks (look at the pictures): {imports(store)}")
     tell(f"store: {store}. Next: w2wpath clean --folds 5")

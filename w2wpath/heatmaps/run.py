@@ -1,4 +1,4 @@
-"""From a slide and a model to the files that people open: picture, QuPath tiles, table, summary."""
+"""From a slide and a model to the files that people open: picture, QuPath tiles and outlines, table, summary."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any
 
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import ConfigError, ModelError, did_you_mean, writing
+from w2wpath.errors import ConfigError, DiskError, ModelError, did_you_mean, writing
 from w2wpath.frames import ORIGINS, stated_frame, um
-from w2wpath.heatmaps.geojson import qupath_tiles
+from w2wpath.heatmaps.geojson import qupath_regions, qupath_tiles
 from w2wpath.heatmaps.png import overlay_png
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN, Maps, Reader, read_slide
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import fingerprint, record
-from w2wpath.qupath.write import write_tiles
+from w2wpath.qupath.write import size_warning, write_regions, write_tiles
 from w2wpath.slides.reader import open_slide
 
 THUMBNAIL_PX = 1600
@@ -46,16 +46,17 @@ def heatmap(
     origin: str = "auto",
     progress: Progress | None = None,
 ) -> Heatmap:
-    """Read a slide and write ``<slide>.{overlay.png,geojson.gz,tiles.csv,summary.json}`` into `out`.
+    """Read a slide and write ``<slide>.{overlay.png,geojson.gz,regions.geojson,tiles.csv,summary.json}`` into `out`.
 
-    All files appear together at the end, by rename.
+    ``geojson.gz`` holds the tiles for QuPath, ``regions.geojson`` their outlines by class. All files appear together at
+    the end, by rename. A file that may be too large for QuPath is said.
 
     Parameters
     ----------
     model
         A loaded model.
     origin
-        Frame that the QuPath file is written for: ``auto``, ``qupath`` or ``slide``.
+        Frame that the QuPath files are written for, one of :data:`~w2wpath.frames.ORIGINS`.
 
     Raises
     ------
@@ -93,18 +94,24 @@ def heatmap(
     with writing(out):
         try:
             scratch.mkdir(parents=True)
+            about = {"frame": frame.name, "bounds": [frame.x0, frame.y0], "threshold": threshold}
+            count = write_tiles(scratch / f"{stem}.geojson.gz", qupath_tiles(maps, frame, slide_print), about)
+            write_regions(scratch / f"{stem}.regions.geojson", qupath_regions(maps, frame, slide_print), about)
             (scratch / f"{stem}.overlay.png").write_bytes(picture)
             (scratch / f"{stem}.tiles.csv").write_text(_table(maps), "utf-8")
             (scratch / f"{stem}.summary.json").write_text(
                 json.dumps({**summary, "provenance": facts}, indent=1) + "\n", "utf-8"
             )
-            about = {"frame": frame.name, "bounds": [frame.x0, frame.y0], "threshold": threshold}
-            write_tiles(scratch / f"{stem}.geojson.gz", qupath_tiles(maps, frame, slide_print), about)
             files = tuple(out / path.name for path in sorted(scratch.iterdir()))
             for path in files:
                 os.replace(scratch / path.name, path)
+        except DiskError as error:
+            # it names a file in the scratch folder, which is gone by now
+            raise DiskError(str(error).replace(str(scratch), str(out))) from error
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
+    if warning := size_warning(out / f"{stem}.geojson.gz", count):
+        progress.say(warning)
     return Heatmap(maps, files, summary)
 
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from w2wpath.qupath.write import Colour
-
+Colour = tuple[int, int, int]
+"""Red, green and blue, 0 to 255."""
 UNCERTAIN: Colour = (120, 120, 120)
 _QUPATH: dict[str, Colour] = {
     "Tumor": (200, 0, 0),

@@ -20,6 +20,11 @@ GEOMETRIES = (
     "GeometryCollection",
 )
 EXPORT = "Export it from QuPath: File > Export objects as GeoJSON."
+NOTE = "w2wpath_note"
+"""Property by which a reader of another format says what it had to assume of an object."""
+_STRANGER = (
+    "not GeoJSON of QuPath (expected a FeatureCollection, an array of Features, a Feature or a geometry). " + EXPORT
+)
 _SPACE = re.compile(r"[ \t\r\n]*")
 
 
@@ -90,10 +95,7 @@ def _expanded(item: Any, where: str) -> Iterator[Mapping[str, Any]]:
         elif isinstance(part, dict) and isinstance(part.get("root"), dict):
             waiting.append({"type": "Feature", **part["root"]})
         else:
-            raise AnnotationError(
-                f"{where}: valid JSON, but not GeoJSON of QuPath (expected a FeatureCollection, an array of Features, "
-                f"a Feature or a geometry). {EXPORT}"
-            )
+            raise AnnotationError(f"{where}: valid JSON, but {_STRANGER}")
 
 
 class _Scanner:
@@ -151,6 +153,8 @@ class _Scanner:
             if self._next() != ":":
                 self._fail("expected ':'")
             self.at += 1
+            if key == "features" and (collection or "features" in rest):
+                self._fail("a second list of features")
             if key == "features" and self._next() == "[":
                 collection = True
                 yield from self._array()
@@ -164,6 +168,8 @@ class _Scanner:
                 break
         if not collection:
             yield rest
+        elif rest.get("type", "FeatureCollection") != "FeatureCollection":
+            raise AnnotationError(f"{self.where}: valid JSON, but {_STRANGER}")
 
     def _next(self) -> str:
         """Skip space; return the character that comes, "" at the end."""

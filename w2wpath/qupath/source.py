@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -14,7 +15,7 @@ from typing import IO
 from w2wpath.errors import AnnotationError
 
 MAX_MB = 512
-GZIP, ZIP = b"\x1f\x8b", b"PK\x03\x04"
+GZIP, ZIP = b"\x1f\x8b", (b"PK\x03\x04", b"PK\x05\x06")
 BLOCK = 1 << 20
 SUFFIXES = (".geojson", ".json", ".xml")
 """Entries of a zip that may hold annotations."""
@@ -29,8 +30,8 @@ class Document:
 
     @property
     def is_xml(self) -> bool:
-        """Whether the text begins like XML."""
-        return self.data.lstrip(b"\xef\xbb\xbf \t\r\n")[:1] == b"<"
+        """Whether the text begins like XML, be it UTF-8 or UTF-16, with or without a byte order mark."""
+        return self.data[:100].lstrip(b"\xef\xbb\xbf\xfe\xff\x00 \t\r\n")[:1] == b"<"
 
     def text(self) -> tuple[str, str]:
         """Return the text, and what had to be assumed of its encoding ("" for UTF-8, -16 and -32, as JSON has it)."""
@@ -59,23 +60,26 @@ def read_documents(path: Path, max_mb: int = MAX_MB) -> list[Document]:
         with path.open("rb") as file:
             magic = file.read(4)
             file.seek(0)
-            if magic == ZIP:
+            if magic in ZIP:
                 return list(_unzipped(file, path, limit))
-            data = _gunzipped(file, path, limit) if magic.startswith(GZIP) else _up_to(file, path, limit)
+            unpack = _gunzipped if magic.startswith(GZIP) else _up_to
+            data = unpack(file, path, limit, limit)
             return [Document(str(path), data)]
     except FileNotFoundError:
         raise AnnotationError(f"{path}: no such annotation file. Check the path.") from None
-    # zipfile says RuntimeError of an encrypted entry and NotImplementedError of a strange method
-    except (OSError, EOFError, zlib.error, zipfile.BadZipFile, RuntimeError) as error:
+    except AnnotationError:
+        raise
+    # zipfile says RuntimeError of an encrypted entry, ValueError and struct.error of damaged names and places
+    except (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}). Export it again.") from None
 
 
-def _up_to(file: IO[bytes], path: Path, limit: int) -> bytes:
-    """Read the rest of `file`, block by block, so that a bomb is met before it fills the memory."""
+def _up_to(file: IO[bytes], path: Path, left: int, limit: int) -> bytes:
+    """Read the rest of `file` by blocks, at most what is `left` of `limit`: a bomb must not fill the memory."""
     found = bytearray()
     while block := file.read(BLOCK):
         found += block
-        if len(found) > limit:
+        if len(found) > left:
             raise AnnotationError(
                 f"{path}: holds more than {limit // 1_000_000} MB. Export fewer objects "
                 "(regions without detections), or allow more with --max-mb."
@@ -83,11 +87,12 @@ def _up_to(file: IO[bytes], path: Path, limit: int) -> bytes:
     return bytes(found)
 
 
-def _gunzipped(file: IO[bytes], path: Path, limit: int) -> bytes:
+def _gunzipped(file: IO[bytes], path: Path, left: int, limit: int) -> bytes:
     import gzip
 
     with gzip.open(file) as unpacked:
-        return _up_to(unpacked, path, limit)  # type: ignore[arg-type] # GzipFile is IO[bytes] in all but its annotation
+        # GzipFile is IO[bytes] in all but its annotation
+        return _up_to(unpacked, path, left, limit)  # type: ignore[arg-type]
 
 
 def _unzipped(file: IO[bytes], path: Path, limit: int) -> Iterator[Document]:
@@ -95,13 +100,16 @@ def _unzipped(file: IO[bytes], path: Path, limit: int) -> Iterator[Document]:
     with zipfile.ZipFile(file) as archive:
         for entry in archive.infolist():
             name = entry.filename.lower()
-            if entry.is_dir() or not name.removesuffix(".gz").endswith(SUFFIXES):
+            hidden = name.startswith("__macosx/") or name.rpartition("/")[2].startswith(".")  # macOS adds its own
+            if hidden or entry.is_dir() or not name.removesuffix(".gz").endswith(SUFFIXES):
                 continue
             found = True
+            if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
+                raise zipfile.BadZipFile(f"{entry.filename} is packed by another method than deflate")
             with archive.open(entry) as packed:
-                data = _up_to(packed, path, left)
+                data = _up_to(packed, path, left, limit)
             if name.endswith(".gz"):
-                data = _gunzipped(io.BytesIO(data), path, left)
+                data = _gunzipped(io.BytesIO(data), path, left, limit)
             left -= len(data)
             yield Document(f"{path}: {entry.filename}", data)
     if not found:

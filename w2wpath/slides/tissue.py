@@ -36,9 +36,13 @@ class TissueMask:
 
 def tissue_mask(slide: Slide, *, max_px: int = 1024) -> TissueMask:
     """Find the tissue of a slide on a thumbnail whose longer side is `max_px`."""
-    rgb = slide.thumbnail(max_px)
-    mask = _stained(rgb)
-    return TissueMask(mask, (slide.width0 / mask.shape[1], slide.height0 / mask.shape[0]))
+    return tissue_of(slide.thumbnail(max_px), slide.width0, slide.height0)
+
+
+def tissue_of(thumbnail: NDArray[np.uint8], width0: int, height0: int) -> TissueMask:
+    """Find the tissue on a thumbnail (h, w, 3) RGB of a whole slide of `width0` x `height0` level-0 pixels."""
+    mask = _stained(thumbnail)
+    return TissueMask(mask, (width0 / mask.shape[1], height0 / mask.shape[0]))
 
 
 def _stained(rgb: NDArray[np.uint8]) -> NDArray[np.bool_]:

@@ -6,24 +6,30 @@ import csv
 from collections.abc import Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 from w2wpath.config import TileSettings
-from w2wpath.errors import CohortError, DiskError, W2wError, did_you_mean
-from w2wpath.frames import ORIGINS, stated_frame, tile_scale
+from w2wpath.errors import CohortError, DiskError, FrameError, W2wError, did_you_mean, writing
+from w2wpath.frames import ORIGINS, Frame, tile_scale
 from w2wpath.progress import Progress, Silent
-from w2wpath.provenance import append_line, fingerprint, record
-from w2wpath.qupath.read import read_rois
+from w2wpath.provenance import append_line, fingerprint, record, write_whole
+from w2wpath.qupath.align import Alignment, align
+from w2wpath.qupath.alignment_picture import alignment_png
+from w2wpath.qupath.read import Rois, read_rois, require_regions
+from w2wpath.qupath.report import write_report
+from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import open_slide, require_mpp
+from w2wpath.slides.tissue import tissue_of
 from w2wpath.tiles.cut import RESAMPLE, cut
 from w2wpath.tiles.layout import lay_out
 from w2wpath.tiles.store import SlideTiles, StoreSpec, TileStore
 
 COLUMNS = ("slide", "rois", "patient", "slide_mpp", "origin")
 NEEDED = ("slide", "rois")
+THUMBNAIL_PX = 1024
 
 
 @dataclass(frozen=True)
@@ -53,6 +59,8 @@ class Outcome:
     border: int = 0
     conflict: int = 0
     skipped_objects: tuple[tuple[str, int], ...] = ()
+    repaired_objects: int = 0
+    warnings: tuple[str, ...] = ()
     patient_guessed: bool = False
     error: str = ""
 
@@ -219,10 +227,7 @@ def _tile_slide(store: TileStore, entry: Entry, settings: TileSettings) -> Outco
             allow_upsample=settings.allow_upsample,
             where=str(entry.slide),
         )
-        rois = read_rois(entry.rois)
-        frame = stated_frame(
-            entry.origin or settings.origin, slide.width0, slide.height0, slide.bounds0, str(entry.slide)
-        )
+        rois, frame = _import(store, entry, slide, settings)
         tiles = lay_out(slide, entry.slide, scale, rois, frame, entry.patient, settings, fingerprint(entry.slide))
         status = "unchanged"
         if not _same(store, entry.name, tiles):
@@ -237,8 +242,49 @@ def _tile_slide(store: TileStore, entry: Entry, settings: TileSettings) -> Outco
         counts["border"],
         counts["conflict"],
         tuple(sorted(rois.skipped().items())),
+        len(rois.repaired()),
+        rois.warnings,
         patient_guessed=entry.patient is None,
     )
+
+
+def imports(store_path: Path) -> Path:
+    """Return the folder beside a store with each slide's import report (JSON) and alignment check (PNG)."""
+    return store_path.with_name(f"{store_path.name}.imports")
+
+
+def _import(store: TileStore, entry: Entry, slide: Slide, settings: TileSettings) -> tuple[Rois, Frame]:
+    """Read a slide's annotations and find their frame; report and picture are there even where both are refused."""
+    rois = read_rois(entry.rois, settings, slide_mpp=slide.mpp)
+    thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    wanted = entry.origin or settings.origin
+    found = align(
+        rois,
+        slide,
+        rois.frame if wanted == "auto" and rois.frame is not None else wanted,
+        tissue_of(thumbnail, slide.width0, slide.height0),
+        str(entry.slide),
+    )
+    rois = replace(rois, warnings=(*rois.warnings, *(found.warnings if rois.regions else ())))
+    home = imports(store.path)
+    with writing(home):
+        home.mkdir(exist_ok=True)
+    picture = home / f"{entry.name}.alignment.png"
+    facts = _facts(found, slide.path.name)
+    write_report(home / f"{entry.name}.json", rois.path.name, rois.report, rois.warnings, facts)
+    write_whole(picture, alignment_png(rois, thumbnail, (slide.width0, slide.height0), found, slide.path.name))
+    require_regions(rois, strict=settings.strict)
+    if found.frame is None:
+        raise FrameError(f"{found.why} Picture: {picture}")
+    return rois, found.frame
+
+
+def _facts(found: Alignment, slide: str) -> dict[str, Any]:
+    return {
+        "slide": slide,
+        "frame": found.frame and found.frame.name,
+        "frames": {score.frame.name: {"inside": score.inside, "on_tissue": score.on_tissue} for score in found.scores},
+    }
 
 
 def _same(store: TileStore, name: str, tiles: SlideTiles) -> bool:

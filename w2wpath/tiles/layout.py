@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -12,11 +13,13 @@ from typing import Any
 import numpy as np
 import shapely
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from w2wpath.config import TileSettings
 from w2wpath.errors import AnnotationError, ConfigError, did_you_mean
 from w2wpath.frames import Frame, Scale, source_level
 from w2wpath.qupath.read import Rois
+from w2wpath.qupath.report import counts
 from w2wpath.slides.contract import Slide
 from w2wpath.tiles.cut import RESAMPLE
 from w2wpath.tiles.grid import grid
@@ -59,9 +62,8 @@ def lay_out(
         A class is not among ``settings.classes``.
     """
     classes = _accepted(rois, settings)
-    regions = [(classes.index(roi.class_name), shapely.transform(roi.geometry, frame.to_slide)) for roi in rois.regions]
-    ignored = [shapely.transform(area, frame.to_slide) for area in rois.ignored]
-    left0, top0, right0, bottom0 = (float(edge) for edge in shapely.total_bounds([area for _, area in regions]))
+    regions, ignored = _in_slide_frame(rois, frame)
+    left0, top0, right0, bottom0 = (float(edge) for edge in shapely.total_bounds(regions))
     x0, y0 = grid(
         scale,
         width0=slide.width0,
@@ -69,7 +71,14 @@ def lay_out(
         within0=(left0, top0, right0, bottom0),
         anchor0=(0, 0) if settings.anchor == "slide" else (int(left0), int(top0)),
     )
-    shares = area_shares(x0, y0, scale.side0, regions, ignored, len(classes))
+    shares = area_shares(
+        x0,
+        y0,
+        scale.side0,
+        [(classes.index(roi.class_name), area) for roi, area in zip(rois.regions, regions, strict=True)],
+        list(ignored),
+        len(classes),
+    )
     stored = shares.area_share.sum(axis=1) >= settings.min_share - 1e-6
     if not stored.any():
         raise AnnotationError(
@@ -110,14 +119,34 @@ def lay_out(
         "origin": asdict(frame),
         "settings": settings.model_dump(mode="json"),
         "counts": {"tiles": n, "by_class": by_class, "border": labels.border, "conflict": labels.conflict},
-        "import_report": [dict(line) for line in rois.report],
+        "import_report": counts(rois.report),
+        "regions": [rois.report[roi.entry].as_dict() for roi in rois.regions],
+        "colours": {name: list(colour) for name, colour in rois.colours.items()},
         "pixels_hash": _hash(fingerprint, RESAMPLE, scale.tile_px, scale.side0, x0.tobytes(), y0.tobytes()),
         "labels_hash": _hash(
-            json.dumps([classes, patients, rois.path.name, rois.report]),
+            json.dumps([classes, patients, rois.path.name, asdict(frame), [line.as_dict() for line in rois.report]]),
             *(columns[name].tobytes() for name in ("label", "roi", "area_share")),
         ),
     }
     return SlideTiles(columns, attributes)
+
+
+def _in_slide_frame(rois: Rois, frame: Frame) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return the regions, cut down to the scope where there is one, and the areas to cut out."""
+    regions = shapely.transform(_array([roi.geometry for roi in rois.regions]), frame.to_slide)
+    if rois.scope:
+        scope = shapely.transform(shapely.union_all(_array(rois.scope)), frame.to_slide)
+        shapely.prepare(scope)
+        regions = shapely.intersection(regions, scope)
+        if shapely.is_empty(regions).all():
+            raise AnnotationError(f"{rois.path}: no region lies in the scope. Draw the scope around the regions.")
+    return regions, shapely.transform(_array(rois.ignored), frame.to_slide)
+
+
+def _array(areas: Sequence[BaseGeometry]) -> NDArray[Any]:
+    found = np.empty(len(areas), dtype=object)
+    found[:] = areas
+    return found
 
 
 def _accepted(rois: Rois, settings: TileSettings) -> tuple[str, ...]:
