@@ -113,6 +113,7 @@ def test_every_command_leaves_its_files(chain: Chain) -> None:
         "out",
         "slides",
         "tiles.zarr",
+        "tiles.zarr.imports",
         "tiles.zarr.provenance.jsonl",
     ]
     assert {path.name for path in (chain.home / "clean" / run).iterdir()} >= {"report.html", "review.csv", "folds.csv"}
@@ -122,7 +123,7 @@ def test_every_command_leaves_its_files(chain: Chain) -> None:
         "wise.safetensors",
     ]
     assert chain.said["heatmap"]["files"] == [
-        f"out/demo-5.{ending}" for ending in ("geojson.gz", "overlay.png", "summary.json", "tiles.csv")
+        f"out/demo-5.{ending}" for ending in ("geojson.gz", "overlay.png", "regions.geojson", "summary.json", "tiles.csv")
     ]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from contextlib import suppress
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +11,7 @@ import pytest
 from shapely.geometry import box
 
 from tests.conftest import write_geojson
-from w2wpath.config import TileSettings
+from w2wpath.config import ClassMap, RoiSettings, TileSettings
 from w2wpath.errors import AnnotationError, MissingMppError, SlideError
 from w2wpath.qupath.read import read_rois
 from w2wpath.slides.reader import open_slide, require_mpp
@@ -97,24 +97,74 @@ def test_real_slides_are_tiled_from_the_level_that_is_fine_enough(test_data: Pat
         assert np.abs(pixels[0].mean(axis=(0, 1)) - finest.mean(axis=(0, 1))).max() < 2
 
 
-def test_every_real_annotation_is_read_or_refused_in_words(test_data: Path) -> None:
-    paths = [path for path in sorted((test_data / "annotations").rglob("*")) if path.is_file()]
-    readable = {}
-    for path in paths:
-        with suppress(AnnotationError):
-            readable[path.name] = read_rois(path).classes
-    assert len(paths) > 20
-    assert readable == {
-        "colon_polyp_40x.geojson": ("Tissue",),
-        "qupath_geojson_advanced_qupath-polygon-cell-classified.json": ("Cell", "Nucleus"),
-    }
+ASAP, QUPATH, POINTS = "wsidicom/asap_asap-", "wsidicom/qupath_geojson_qupath-", "geometry {} has no area"
+REAL_ANNOTATIONS: dict[str, tuple[dict[str, int], dict[str, int], int]] = {
+    # regions by class, ignored objects by reason, repaired objects
+    "asap_camelyon16_tumor_021.xml": ({"tissue": 4, "negative": 5}, {}, 0),
+    "colon_polyp_40x.geojson": ({"Tissue": 2}, {}, 0),
+    "dlup_qupath05.geojson": ({}, {"no class": 3}, 0),
+    "histoqc_holed.geojson": ({}, {"no class": 1}, 0),
+    "histoqc_imagescope_TCGA-EJ-5518.xml": ({"Layer 1": 2, "Layer 3": 1, "Layer 4": 1}, {}, 3),
+    "large_image_sample.geojson": ({}, {"no class": 10}, 0),
+    "luna_123_CMU-1-Small-Region.annotation.geojson": ({"Other": 1, "Tumor": 1}, {}, 0),
+    "luna_region_annotation_results.geojson": ({}, {"object type cell": 1}, 0),
+    "qupath_core_polygon.geojson": ({}, {"no class": 1}, 0),
+    "spatialdata_multipolygon.json": ({}, {"no class": 1}, 0),
+    f"{ASAP}dot.xml": ({}, {POINTS.format("Point"): 1}, 0),
+    f"{ASAP}pointset.xml": ({}, {POINTS.format("MultiPoint"): 1}, 0),
+    f"{ASAP}polygon.xml": ({}, {"no class": 1}, 0),
+    "wsidicom/qupath_geojson_advanced_qupath-polygon-cell-classified.json": ({"Cell": 2, "Nucleus": 2}, {}, 0),
+    f"{QUPATH}line.json": ({}, {POINTS.format("LineString"): 1}, 0),
+    f"{QUPATH}polyline.json": ({}, {POINTS.format("LineString"): 1}, 0),
+    f"{QUPATH}multipoint.json": ({}, {POINTS.format("MultiPoint"): 1}, 0),
+    f"{QUPATH}point.json": ({}, {POINTS.format("Point"): 1}, 0),
+    **{
+        f"{QUPATH}{shape}.json": ({}, {"no class": 1}, 0)
+        for shape in ("brush", "ellipse", "polygon", "rectangle", "wand")
+    },
+}
 
 
-def test_a_bare_geometry_is_refused_with_the_cure(test_data: Path) -> None:
-    path = test_data / "annotations" / "qupath_core_polygon.geojson"
+def test_every_real_annotation_is_read_as_it_is_known_to_be(test_data: Path) -> None:
+    home = test_data / "annotations"
+    foreign = ("cytomine", "sectra")  # neither GeoJSON nor one of the XML formats
+    paths = [str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()]
+    assert {path for path in paths if not Path(path).name.startswith(foreign)} == set(REAL_ANNOTATIONS)
+    for name, (by_class, ignored, repaired) in REAL_ANNOTATIONS.items():
+        rois = read_rois(home / name)
+        assert Counter(roi.class_name for roi in rois.regions) == by_class, name
+        assert (rois.skipped(), len(rois.repaired())) == (ignored, repaired), name
+        assert len(rois.report) == sum(by_class.values()) + sum(ignored.values()), name
+        assert all(roi.geometry.is_valid and roi.geometry.area > 0 for roi in rois.regions), name
+
+
+def test_labels_in_the_name_are_read_where_the_class_map_says_so(test_data: Path) -> None:
+    by_name = RoiSettings(class_map=ClassMap(class_from="name"))
+    assert read_rois(test_data / "annotations" / "dlup_qupath05.geojson", by_name).classes == ("I", "UT")
+
+
+def test_a_hole_of_a_real_annotation_stays_a_hole(test_data: Path) -> None:
+    settings = RoiSettings(class_map=ClassMap(unclassified="exclude"))
+    (area,) = read_rois(test_data / "annotations" / "histoqc_holed.geojson", settings).ignored
+    assert len(area.interiors) == 1
+    assert area.area < area.envelope.area
+
+
+@pytest.mark.parametrize("kind", ["cytomine_cytomine-polygon.txt", "sectra_pathologycore-area.json"])
+def test_annotations_of_other_programs_are_refused_with_the_cure(test_data: Path, kind: str) -> None:
+    path = test_data / "annotations" / "wsidicom" / kind
     with pytest.raises(AnnotationError) as caught:
         read_rois(path)
     assert str(caught.value) == (
-        f"{path}: valid JSON, but not GeoJSON of QuPath (expected a FeatureCollection, an array of Features or a "
-        "Feature). Export it from QuPath: File > Export objects as GeoJSON."
+        f"{path}: valid JSON, but not GeoJSON of QuPath (expected a FeatureCollection, an array of Features, a Feature "
+        "or a geometry). Export it from QuPath: File > Export objects as GeoJSON."
     )
+
+
+def test_a_real_file_is_not_read_onto_another_slide(test_data: Path, tmp_path: Path) -> None:
+    polyp = test_data / "annotations" / "colon_polyp_40x.geojson"
+    slide = test_data / "slides" / "CMU-1-Small-Region.svs"
+    (outcome,) = tile(tmp_path / "tiles.zarr", [Entry(slide, polyp, "P1")], TileSettings())
+    assert outcome.status == "failed"
+    assert "so they may be another slide's" in outcome.error
+    assert (tmp_path / "tiles.zarr.imports" / "CMU-1-Small-Region.alignment.png").is_file()

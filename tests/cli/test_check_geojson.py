@@ -36,7 +36,7 @@ def lines(result: Result) -> list[str]:
 def test_a_good_file_is_said_to_be_good(call: Call) -> None:
     saved(Path("a.geojson"), [one(), one()])
     said = call("a.geojson")
-    assert (said.exit_code, lines(said)) == (0, ["a.geojson: QuPath 0.5 and 0.7 import it, 2 object(s)."])
+    assert (said.exit_code, lines(said)) == (0, ["a.geojson: nothing that QuPath 0.5 or 0.7 refuses in 2 object(s)."])
 
 
 def test_refusals_come_before_warnings_and_the_verdict_last(call: Call) -> None:
@@ -63,7 +63,7 @@ def test_warnings_alone_are_no_failure(call: Call) -> None:
         0,
         [
             "file: warning: a.geojson: begins with a byte-order mark. Write it without one.",
-            "a.geojson: QuPath 0.5 and 0.7 import it, 1 object(s); 1 warning(s).",
+            "a.geojson: nothing that QuPath 0.5 or 0.7 refuses in 1 object(s); 1 warning(s).",
         ],
     )
 
@@ -101,7 +101,7 @@ def test_fix_says_what_was_done(call: Call) -> None:
             'in the new file, object 0 (id t1, no class): warning: id "t1" is no UUID: the object gets a new one. '
             "Write a UUID.",
             "2 object(s) read, 0 left out, 2 written",
-            "b.geojson.gz: checked again, QuPath 0.5 and 0.7 import it.",
+            "b.geojson.gz: checked again, nothing is left that QuPath 0.5 or 0.7 refuses.",
         ],
     )
     assert call("b.geojson.gz").exit_code == 0
@@ -122,7 +122,7 @@ def test_an_object_that_cannot_be_kept_is_told_first_and_exits_3(call: Call) -> 
             f"object 1 (id {ID}, no class): left out: no geometry",
             f"object 0 (id {ID}, no class): name left out",
             "2 object(s) read, 1 left out, 1 written",
-            "b.geojson: checked again, QuPath 0.5 and 0.7 import it.",
+            "b.geojson: checked again, nothing is left that QuPath 0.5 or 0.7 refuses.",
         ],
     )
     told = call("a.geojson", "--fix", "b.geojson", "--json")

@@ -306,5 +306,5 @@ def test_an_output_place_that_cannot_be_used_is_an_error_in_words(run: Run, slid
 def test_help_names_every_command(run: Run) -> None:
     said = run("--help")
     assert (said.code, said.err) == (0, "")
-    for command in ("demo", "tile", "clean", "train", "heatmap", "evaluate"):
+    for command in ("demo", "tile", "clean", "train", "heatmap", "evaluate", "check-geojson"):
         assert re.search(rf"\b{command}\b", said.out)

@@ -328,6 +328,15 @@ class TestNegativeRegions:
             assert shape_of(one).equals(drawn - holes[0] - holes[1])
         assert [shape_of(one).area for one in (found[3], found[4])] == [100, 100]
 
+    @pytest.mark.parametrize(
+        "aside", [box(10, 0, 12, 4), [(9.9, 9), (12, 0), (12, 12), (9.9, 9.1)]], ids=["touches", "near"]
+    )
+    def test_one_whose_box_alone_meets_a_region_cuts_nothing(self, aside: Any) -> None:
+        triangle = [(0, 0), (10, 0), (10, 1), (0, 10)]
+        found = read(imagescope(layer(region(triangle, Id="1", Type="0"), region(aside, Id="2", NegativeROA="1"))))
+        assert [one["geometry"]["type"] for one in found] == ["Polygon", "negative region"]
+        assert shape_of(found[0]).equals(shapely.Polygon(triangle))
+
     def test_one_that_meets_none_is_reported(self) -> None:
         away = region(box(50, 50, 60, 60), Id="2", Type="0", NegativeROA="1", Text="out")
         found = read(imagescope(layer(away, region(Id="1"), Id="1", Name="Tumor")))

@@ -95,7 +95,7 @@ def _tell(file: Path, checked: Checked) -> None:
             f"for {bad} of {checked.objects} object(s){also}. --fix OUT writes a mended copy."
         )
     else:
-        tell(f"{file}: QuPath 0.5 and 0.7 import it, {checked.objects} object(s){also}.")
+        tell(f"{file}: nothing that QuPath 0.5 or 0.7 refuses in {checked.objects} object(s){also}.")
 
 
 def _tell_fixed(out: Path, fixed: Fixed) -> None:
@@ -103,7 +103,7 @@ def _tell_fixed(out: Path, fixed: Fixed) -> None:
     _tell_lines([f"in the new file, {_line(fault)}" for fault in fixed.checked.faults])
     nothing = "" if fixed.done else " (nothing had to be mended)"
     tell(f"{fixed.objects} object(s) read, {fixed.left_out} left out, {fixed.written} written{nothing}")
-    tell(f"{out}: checked again, QuPath 0.5 and 0.7 import it.")
+    tell(f"{out}: checked again, nothing is left that QuPath 0.5 or 0.7 refuses.")
 
 
 def _tell_lines(lines: list[str]) -> None:

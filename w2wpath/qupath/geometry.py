@@ -17,7 +17,7 @@ from w2wpath.qupath.classes import printable
 FARTHEST_PX = 2.0**31
 """Coordinates at or beyond this lie on no slide: the store holds int32."""
 MOST_CROSSINGS = 50_000
-"""A ring whose parts meet more often than about this is scribble: to repair it would take minutes and gigabytes."""
+"""A ring whose parts meet more often than about this is scribble: to repair it would take seconds, then minutes."""
 SAMPLED_SEGMENTS = 2_000
 MANY_VERTICES = 100_000
 LARGE_CHANGE = 0.01
@@ -62,7 +62,7 @@ def read_area(geometry: Any) -> Shape:
             raise _Broken("empty area")
         area = polygons[0] if len(polygons) == 1 else shapely.multipolygons(polygons)
         before = None
-        if shapely.get_num_coordinates(area) > MANY_VERTICES and _tangled(area):
+        if shapely.get_num_coordinates(area) > MANY_VERTICES and _tangled(_segments(area), usual=20):
             raise _Broken(_SCRIBBLE)  # before the question whether it is valid, which alone would take minutes
         if not shapely.is_valid(area):
             before = float(shapely.area(area))
@@ -76,26 +76,35 @@ def read_area(geometry: Any) -> Shape:
         return Shape(None, "collections nested too deeply")
 
 
-def read_thin(geometry: Any) -> BaseGeometry | None:
-    """Return points or lines as they are drawn; None for other geometries, and empty or broken ones."""
+def thickened(geometry: Any, radius_px: float) -> Shape | None:
+    """Return points or lines as the area within `radius_px` of them; None for other geometries."""
     kind = geometry.get("type") if isinstance(geometry, dict) else None
-    coordinates = geometry.get("coordinates") if kind else None
-    try:
-        if kind in ("Point", "MultiPoint"):
-            points = _points([coordinates] if kind == "Point" else coordinates, [])
-            return shapely.multipoints(points) if len(points) else None
-        if kind in ("LineString", "MultiLineString"):
-            drawn = [coordinates] if kind == "LineString" else coordinates
-            lines = [_line(rows) for rows in drawn] if isinstance(drawn, list) else []
-            return shapely.geometrycollections(lines) if lines else None
-    except _Broken:
+    if kind not in ("Point", "MultiPoint", "LineString", "MultiLineString"):
         return None
-    return None
+    coordinates = geometry.get("coordinates")
+    rows = [coordinates] if kind == "Point" else coordinates
+    lines = rows if kind == "MultiLineString" else [rows]
+    notes: list[str] = []
+    try:
+        if not isinstance(lines, list):
+            raise _Broken("coordinates are not rows of x, y")
+        pieces = [piece for line in lines for piece in _pieces(_points(line, notes), joined="Line" in kind)]
+        area = shapely.union_all(shapely.buffer(pieces, radius_px))  # many times faster than the buffer of them all
+        if not shapely.area(area) > 0:
+            raise _Broken("empty area")
+        return Shape(area, "; ".join(dict.fromkeys(notes)))
+    except _Broken as why:
+        return Shape(None, str(why))
 
 
-def _line(rows: Any) -> BaseGeometry:
-    points = _points(rows, [])
-    return shapely.linestrings(points) if len(points) > 1 else shapely.multipoints(points)
+def _pieces(points: NDArray[np.float64], *, joined: bool) -> NDArray[np.object_]:
+    """Return points one by one or, where they are joined to a line, its segments."""
+    if not joined or len(points) < 2:
+        return np.asarray(shapely.points(points))
+    pairs = np.stack([points[:-1], points[1:]], axis=1)
+    if _tangled(pairs):
+        raise _Broken(_SCRIBBLE)
+    return np.asarray(shapely.linestrings(pairs))
 
 
 def _polygons(geometry: Any, notes: list[str]) -> Iterator[BaseGeometry]:
@@ -181,11 +190,12 @@ def _points(rows: Any, notes: list[str]) -> NDArray[np.float64]:
 
 
 def _repaired(area: BaseGeometry, notes: list[str]) -> BaseGeometry:
-    if _tangled(area):
+    if _tangled(_segments(area)):
         raise _Broken(_SCRIBBLE)
     fault = str(shapely.is_valid_reason(area)).partition("[")[0].lower()
     before = float(shapely.area(area))
-    mended = shapely.make_valid(area, method="structure", keep_collapsed=False)
+    parts = [_without_stray_holes(part) for part in shapely.get_parts(area)]
+    mended = _valid(parts[0] if len(parts) == 1 else shapely.multipolygons(parts))
     if not shapely.is_valid(mended):  # GEOS may leave parts that share an edge
         mended = shapely.union_all(shapely.get_parts(mended))
     after = float(shapely.area(mended))
@@ -194,16 +204,39 @@ def _repaired(area: BaseGeometry, notes: list[str]) -> BaseGeometry:
     return mended
 
 
-def _tangled(area: BaseGeometry) -> bool:
-    """Estimate from a sample of segments how often bounding boxes of segments meet."""
+def _valid(area: Any) -> Any:
+    return shapely.make_valid(area, method="structure", keep_collapsed=False)
+
+
+def _without_stray_holes(polygon: BaseGeometry) -> BaseGeometry:
+    """Leave out holes that do not meet their shell: make_valid would turn them into areas."""
+    shell, *holes = shapely.get_rings(polygon)
+    if not holes:
+        return polygon
+    whole = _valid(shapely.polygons(shell))
+    shapely.prepare(whole)
+    meets = shapely.intersects(whole, _valid(shapely.polygons(holes)))
+    return shapely.polygons(shell, [hole for hole, met in zip(holes, meets, strict=True) if met] or None)
+
+
+def _segments(area: BaseGeometry) -> NDArray[np.float64]:
+    """Return the segments of all rings: their ends, (n, 2, 2)."""
     coordinates, ring = shapely.get_coordinates(shapely.get_rings(shapely.get_parts(area)), return_index=True)
-    pairs = np.stack([coordinates[:-1], coordinates[1:]], axis=1)[ring[:-1] == ring[1:]]
+    pairs = np.stack([coordinates[:-1], coordinates[1:]], axis=1)
+    within: NDArray[np.float64] = pairs[ring[:-1] == ring[1:]]
+    return within
+
+
+def _tangled(pairs: NDArray[np.float64], usual: int = 5) -> bool:
+    """Estimate from a sample of segments (n, 2, 2) how often bounding boxes of segments meet.
+
+    Each meets itself and two neighbours; `usual` leaves room for doubled points and for corners that touch.
+    """
     n = len(pairs)
     segments = shapely.linestrings(pairs)
     tree = shapely.STRtree(segments)
     sample = segments[np.unique(np.linspace(0, n - 1, min(n, SAMPLED_SEGMENTS)).astype(int))]
-    # each segment meets itself and its two neighbours
-    most = len(sample) * (3 + 2 * MOST_CROSSINGS / n)
+    most = len(sample) * (usual + 2 * MOST_CROSSINGS / n)
     at_once = max(1, 4_000_000 // n)  # a query that meets everything stays small
     met = 0
     for i in range(0, len(sample), at_once):

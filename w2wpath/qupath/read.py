@@ -25,7 +25,7 @@ from w2wpath.qupath.classes import (
 )
 from w2wpath.qupath.colours import Colour, class_colours
 from w2wpath.qupath.geojson import NOTE, Found, table, top_features, walk
-from w2wpath.qupath.geometry import Shape, read_area, read_thin
+from w2wpath.qupath.geometry import Shape, read_area, thickened
 from w2wpath.qupath.report import Line, Status
 from w2wpath.qupath.source import Document, read_documents
 from w2wpath.qupath.xml import is_asap, xml_features
@@ -234,8 +234,6 @@ class _Reading:
         """Return what was read."""
         self.warnings += self._doubts()
         names = tuple(sorted({roi.class_name for roi in self.regions}))
-        mapped = self.settings.class_map.classes
-        own = {name: rule.colour for name, rule in mapped.items() if rule.colour is not None}
         return Rois(
             self.path,
             tuple(self.regions),
@@ -244,9 +242,19 @@ class _Reading:
             tuple(self.cores),
             tuple(self.report),
             tuple(self.warnings),
-            {name: own.get(name) or self.colours.get(name) or fixed for name, fixed in class_colours(names).items()},
+            self._colours(names),
             self.frame,
         )
+
+    def _colours(self, names: tuple[str, ...]) -> dict[str, Colour]:
+        """Give each class the map's colour, else the file's unless another class has it too, else a fixed one."""
+        rules = self.settings.class_map.classes
+        found: dict[str, Colour] = {}
+        for name, fixed in class_colours(names).items():
+            mapped = rules[name].colour if name in rules else None
+            drawn = self.colours.get(name, fixed)
+            found[name] = mapped or (fixed if drawn in found.values() else drawn)
+        return found
 
     def _shape(self, feature: Mapping[str, Any]) -> Shape:
         geometry = feature.get("geometry")
@@ -254,10 +262,8 @@ class _Reading:
         z, t = plane.get("z") or 0, plane.get("t") or 0
         if (z, t) != self.settings.plane:
             return Shape(None, f"on plane z={printable(str(z))[:9]}, t={printable(str(t))[:9]}")
-        if self.radius_px is not None and (drawn := read_thin(geometry)) is not None:
-            area = shapely.buffer(drawn, self.radius_px)
-            return Shape(area) if shapely.area(area) > 0 else Shape(None, "empty area")
-        return read_area(geometry)
+        thick = None if self.radius_px is None else thickened(geometry, self.radius_px)
+        return thick or read_area(geometry)
 
     def _core(self, found: Found) -> None:
         properties = table(found.feature, "properties")

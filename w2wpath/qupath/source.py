@@ -69,7 +69,7 @@ def read_documents(path: Path, max_mb: int = MAX_MB) -> list[Document]:
         raise AnnotationError(f"{path}: no such annotation file. Check the path.") from None
     except AnnotationError:
         raise
-    # zipfile says RuntimeError of an encrypted entry, ValueError and struct.error of damaged names and places
+    # zipfile says RuntimeError of what it does not know, ValueError and struct.error of damaged names and places
     except (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}). Export it again.") from None
 
@@ -104,6 +104,8 @@ def _unzipped(file: IO[bytes], path: Path, limit: int) -> Iterator[Document]:
             if hidden or entry.is_dir() or not name.removesuffix(".gz").endswith(SUFFIXES):
                 continue
             found = True
+            if entry.flag_bits & 1:
+                raise zipfile.BadZipFile(f"{entry.filename} is encrypted")
             if entry.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):  # others unpack without a bound
                 raise zipfile.BadZipFile(f"{entry.filename} is packed by another method than deflate")
             with archive.open(entry) as packed:

@@ -17,11 +17,11 @@ import numpy as np
 import shapely
 from defusedxml import DefusedXmlException  # type: ignore[import-untyped] # ships no type information
 from defusedxml.ElementTree import iterparse  # type: ignore[import-untyped] # ships no type information
-from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from w2wpath.errors import AnnotationError
 from w2wpath.qupath.geojson import NOTE
+from w2wpath.qupath.geometry import read_area
 from w2wpath.qupath.source import Document
 
 MOST_NESTED = 100
@@ -185,11 +185,15 @@ class _Layer:
         for feature in (*self.regions, *self.holes):
             feature["properties"].setdefault("classification", label)
         rings = [hole["geometry"]["coordinates"][0] for hole in self.holes]
-        tree = shapely.STRtree([_box(ring) for ring in rings])
+        areas = np.array([_drawn(ring) for ring in rings], dtype=object)
+        tree = shapely.STRtree(areas)
         alone = set(range(len(rings)))
         for feature in self.regions:
             if feature["geometry"]["type"] == "Polygon":
-                met = sorted(tree.query(_box(feature["geometry"]["coordinates"][0])).tolist())
+                region = _drawn(feature["geometry"]["coordinates"][0])
+                near = np.sort(tree.query(region, predicate="intersects"))
+                # one that only touches is no hole: as an inner ring it would become an area of its own
+                met = near[shapely.area(shapely.intersection(areas[near], region)) > 0].tolist()
                 alone.difference_update(met)
                 feature["geometry"]["coordinates"].extend(rings[i] for i in met)
             yield feature
@@ -247,9 +251,6 @@ def _ellipse(points: Points) -> Points:
     return [[(x0 + x1 + (x1 - x0) * math.cos(t)) / 2, (y0 + y1 + (y1 - y0) * math.sin(t)) / 2] for t in turns]
 
 
-def _box(ring: Points) -> BaseGeometry:
-    """Return the bounding box of a ring; an empty one, which meets nothing, where it is broken."""
-    points: NDArray[Any] = np.array(ring)
-    if points.dtype.kind != "f" or points.size == 0 or not np.isfinite(points).all():
-        return shapely.Polygon()
-    return shapely.box(*points.min(axis=0), *points.max(axis=0))
+def _drawn(ring: Points) -> BaseGeometry:
+    """Return the area of a ring; an empty one, which meets nothing, where there is none."""
+    return read_area({"type": "Polygon", "coordinates": [ring]}).area or shapely.Polygon()
