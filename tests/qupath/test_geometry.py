@@ -47,11 +47,11 @@ FAULTS = {
     ),
     "hole outside its shell": (
         polygon(SQUARE, square(20, 20, 5)),
-        (100.0, "hole lies outside shell repaired, area 75 to 100 px, more than 1 %", 75.0),
+        (125.0, "hole lies outside shell repaired, area 75 to 125 px, more than 1 %", 75.0),
     ),
     "hole in the notch of its shell": (
         polygon([[0, 0], [30, 0], [30, 10], [10, 10], [10, 30], [0, 30], [0, 0]], square(15, 15, 5), square(2, 2, 3)),
-        (491.0, "hole lies outside shell repaired, area 466 to 491 px, more than 1 %", 466.0),
+        (516.0, "hole lies outside shell repaired, area 466 to 516 px, more than 1 %", 466.0),
     ),
     "hole that is itself a bow-tie": (
         polygon(SQUARE, [[2, 2], [4, 4], [4, 2], [2, 4], [2, 2]]),
@@ -250,8 +250,13 @@ def random_walk(n: int) -> list[list[float]]:
 
 @pytest.mark.parametrize(
     ("make", "n"),
-    [(random_ring, 2_000), (random_ring, MANY_VERTICES - 1), (random_walk, MANY_VERTICES - 1)]
-    + [(random_ring, 1_000_000), (random_walk, 1_000_000)],
+    [
+        (random_ring, 2_000),
+        (random_ring, MANY_VERTICES - 1),
+        (random_walk, MANY_VERTICES - 1),
+        (random_ring, 1_000_000),
+        (random_walk, 1_000_000),
+    ],
 )
 def test_scribble_is_refused_before_it_costs_anything(make: Any, n: int) -> None:
     geometry = polygon(make(n))

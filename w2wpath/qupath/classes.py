@@ -163,14 +163,17 @@ def _starred(name: str, rules: ClassMap) -> Meaning:
 def near_duplicates(names: Iterable[str]) -> list[tuple[str, str]]:
     """Return pairs of class names that may be one: other letter case, marks or spaces, or one letter apart.
 
-    Names of fewer than five letters, and names that differ in a digit, are taken as they are: AC and AD, Grade 1 and 2.
+    Names of fewer than five letters, and names that differ in a digit or a sign at the end of a word, are taken as
+    they are: AC and AD, Grade 1 and 2, PD-L1+ and PD-L1-.
     """
     plain = {name: _plain(name) for name in sorted(set(names))}
     return [(a, b) for a, b in combinations(plain, 2) if _alike(plain[a], plain[b])]
 
 
 def _plain(name: str) -> str:
-    return "".join(letter for letter in unicodedata.normalize("NFKC", name).casefold() if letter.isalnum())
+    text = unicodedata.normalize("NFKC", name).casefold()
+    signs = [letter in "+-" and not text[i + 1 : i + 2].isalnum() for i, letter in enumerate(text)]
+    return "".join(letter for letter, sign in zip(text, signs, strict=True) if sign or letter.isalnum())
 
 
 def _alike(a: str, b: str) -> bool:
@@ -183,7 +186,8 @@ def _alike(a: str, b: str) -> bool:
     same_length = len(short) == len(long)
     if short[first + same_length :] != long[first + 1 :]:
         return False
-    return not (long[first].isdigit() or (same_length and short[first].isdigit()))
+    differing = long[first] + short[first : first + same_length]
+    return not any(letter.isdigit() or letter in "+-" for letter in differing)
 
 
 def _short(value: Any) -> str:

@@ -194,29 +194,13 @@ def _repaired(area: BaseGeometry, notes: list[str]) -> BaseGeometry:
         raise _Broken(_SCRIBBLE)
     fault = str(shapely.is_valid_reason(area)).partition("[")[0].lower()
     before = float(shapely.area(area))
-    parts = [_without_stray_holes(part) for part in shapely.get_parts(area)]
-    mended = _valid(parts[0] if len(parts) == 1 else shapely.multipolygons(parts))
+    mended = shapely.make_valid(area, method="structure", keep_collapsed=False)
     if not shapely.is_valid(mended):  # GEOS may leave parts that share an edge
         mended = shapely.union_all(shapely.get_parts(mended))
     after = float(shapely.area(mended))
     large = ", more than 1 %" if abs(after - before) > LARGE_CHANGE * max(after, before) else ""
     notes.append(f"{fault} repaired, area {before:.0f} to {after:.0f} px{large}")
     return mended
-
-
-def _valid(area: Any) -> Any:
-    return shapely.make_valid(area, method="structure", keep_collapsed=False)
-
-
-def _without_stray_holes(polygon: BaseGeometry) -> BaseGeometry:
-    """Leave out holes that do not meet their shell: make_valid would turn them into areas."""
-    shell, *holes = shapely.get_rings(polygon)
-    if not holes:
-        return polygon
-    whole = _valid(shapely.polygons(shell))
-    shapely.prepare(whole)
-    meets = shapely.intersects(whole, _valid(shapely.polygons(holes)))
-    return shapely.polygons(shell, [hole for hole, met in zip(holes, meets, strict=True) if met] or None)
 
 
 def _segments(area: BaseGeometry) -> NDArray[np.float64]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import json
-import struct
 import zipfile
 import zlib
 from collections.abc import Iterator
@@ -69,8 +68,8 @@ def read_documents(path: Path, max_mb: int = MAX_MB) -> list[Document]:
         raise AnnotationError(f"{path}: no such annotation file. Check the path.") from None
     except AnnotationError:
         raise
-    # zipfile says RuntimeError of what it does not know, ValueError and struct.error of damaged names and places
-    except (OSError, EOFError, ValueError, RuntimeError, struct.error, zlib.error, zipfile.BadZipFile) as error:
+    # zipfile says RuntimeError of what it does not know and ValueError of damaged names and places
+    except (OSError, EOFError, ValueError, RuntimeError, zlib.error, zipfile.BadZipFile) as error:
         raise AnnotationError(f"{path}: cannot be read ({error}). Export it again.") from None
 
 
@@ -101,7 +100,7 @@ def _unzipped(file: IO[bytes], path: Path, limit: int) -> Iterator[Document]:
         for entry in archive.infolist():
             name = entry.filename.lower()
             hidden = name.startswith("__macosx/") or name.rpartition("/")[2].startswith(".")  # macOS adds its own
-            if hidden or entry.is_dir() or not name.removesuffix(".gz").endswith(SUFFIXES):
+            if hidden or not name.removesuffix(".gz").endswith(SUFFIXES):
                 continue
             found = True
             if entry.flag_bits & 1:
