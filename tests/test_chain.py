@@ -123,7 +123,8 @@ def test_every_command_leaves_its_files(chain: Chain) -> None:
         "wise.safetensors",
     ]
     assert chain.said["heatmap"]["files"] == [
-        f"out/demo-5.{ending}" for ending in ("geojson.gz", "overlay.png", "regions.geojson", "summary.json", "tiles.csv")
+        f"out/demo-5.{ending}"
+        for ending in ("geojson.gz", "overlay.png", "regions.geojson", "summary.json", "tiles.csv")
     ]
 
 

@@ -289,12 +289,11 @@ def test_an_outline_of_a_million_points_is_kept(decimals: int) -> None:
     assert shapely.area(shape.area) == pytest.approx(np.pi * 1e8 * (1 + 0.1**2 / 2), rel=1e-4)
 
 
-def test_the_rugged_outline_of_a_pixel_classifier_is_kept() -> None:
-    y, x = np.nonzero(np.random.default_rng(0).random((400, 400)) < 0.3)
-    area = shapely.union_all(shapely.box(x * 4, y * 4, x * 4 + 4, y * 4 + 4))
-    assert shapely.get_num_coordinates(area) > MANY_VERTICES  # its corners touch in thousands of places
-    shape = read_area(json.loads(shapely.to_geojson(area)))
-    assert seen(shape) == (16.0 * len(x), "", None)
+def test_pixels_that_touch_at_every_corner_are_kept() -> None:
+    y, x = np.nonzero(np.indices((230, 230)).sum(axis=0) % 2)
+    squares = [[[[int(i) * 4 + dx, int(j) * 4 + dy] for dx, dy in square(0, 0, 4)]] for i, j in zip(x, y, strict=True)]
+    assert len(squares) * 5 > MANY_VERTICES
+    assert seen(read_area({"type": "MultiPolygon", "coordinates": squares})) == (16.0 * len(squares), "", None)
 
 
 @settings(max_examples=400)
