@@ -17,7 +17,7 @@ from shapely.geometry.base import BaseGeometry
 
 from w2wpath.errors import AnnotationError
 from w2wpath.qupath.geojson import top_features, walk
-from w2wpath.qupath.geometry import FARTHEST_PX, read_area
+from w2wpath.qupath.geometry import FARTHEST_PX, points_of, read_area
 from w2wpath.qupath.source import MAX_MB, Document, read_documents
 
 BOTH = ("0.5", "0.7")
@@ -340,21 +340,14 @@ def _listed(rows: Any) -> list[Any]:
 
 def _points(rows: Any, as_text: list[bool]) -> NDArray[np.float64]:
     """Return points (n, 2)."""
-    if not _listed(rows):
-        return np.empty((0, 2))
     try:
-        try:
-            read = np.array(rows)
-        except ValueError:  # some points have a z
-            read = np.array([row[:2] for row in rows])
-        if read.dtype.kind == "U":
-            as_text.append(True)
-            read = read.astype(np.float64)
-        if read.ndim == 2 and read.shape[1] >= 2 and read.dtype.kind in "iuf" and np.isfinite(read[:, :2]).all():
-            return np.asarray(read[:, :2], np.float64)
-    except (ValueError, TypeError, LookupError, OverflowError):
-        pass
-    raise _Refused("coordinates are not rows of numbers x, y")
+        points, text = points_of(_listed(rows))
+    except ValueError:
+        points, text = np.full((1, 2), np.nan), False
+    if not np.isfinite(points).all():
+        raise _Refused("coordinates are not rows of numbers x, y")
+    as_text += [True] * text
+    return points
 
 
 def _ring(rows: Any, as_text: list[bool]) -> NDArray[np.float64]:

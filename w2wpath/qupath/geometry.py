@@ -166,23 +166,37 @@ def _ring(ring: Any, notes: list[str]) -> BaseGeometry | None:
     return shapely.linearrings(points)  # closes what is open
 
 
-def _points(rows: Any, notes: list[str]) -> NDArray[np.float64]:
-    """Return rows of coordinates as points (n, 2), each on a slide that could be."""
+def points_of(rows: Any) -> tuple[NDArray[np.float64], bool]:
+    """Return rows of coordinates as points (n, 2), and whether some of their numbers stand in text.
+
+    Raises
+    ------
+    ValueError
+        Says in words why they are none.
+    """
     if rows == []:
-        return np.empty((0, 2))
+        return np.empty((0, 2)), False
     if not isinstance(rows, list) or set(map(type, rows)) != {list} or not (widths := set(map(len, rows))) <= {2, 3, 4}:
-        raise _Broken("coordinates are not rows of x, y")
+        raise ValueError("coordinates are not rows of x, y")
     kinds = set(map(type, chain.from_iterable(rows)))  # not left to numpy: as text, all would be as long as the longest
     if not kinds <= {int, float, str}:
-        raise _Broken("coordinates that are no numbers")
+        raise ValueError("coordinates that are no numbers")
     try:
         same = rows if len(widths) == 1 else [row[:2] for row in rows]
-        points = np.ascontiguousarray(np.array(same, dtype=np.float64)[:, :2])
+        return np.ascontiguousarray(np.array(same, dtype=np.float64)[:, :2]), str in kinds
     except ValueError:
-        raise _Broken("coordinates that are no numbers") from None
+        raise ValueError("coordinates that are no numbers") from None
     except OverflowError:  # a whole number beyond the largest float
-        raise _Broken("coordinates that lie on no slide") from None
-    if str in kinds:
+        raise ValueError("coordinates that lie on no slide") from None
+
+
+def _points(rows: Any, notes: list[str]) -> NDArray[np.float64]:
+    """Return rows of coordinates as points (n, 2), each on a slide that could be."""
+    try:
+        points, as_text = points_of(rows)
+    except ValueError as why:
+        raise _Broken(str(why)) from None
+    if as_text:
         notes.append("numbers were written as text")
     if not (np.abs(points) < FARTHEST_PX).all():  # written so that NaN fails too
         raise _Broken("coordinates that lie on no slide")
