@@ -25,7 +25,19 @@ NETS = "w2wpath.w2wnet.nets"
 HEAVY = {"torch", "timm", "sklearn", "dask", "zarr", "scipy", "matplotlib", "shapely"}
 MOST_LINES = 400
 HELP_S = 0.5
-COMMANDS = ("demo", "tile", "clean", "train", "heatmap", "evaluate", "check-geojson")
+COMMANDS = (
+    "demo",
+    "tile",
+    "relabel",
+    "patients",
+    "info",
+    "export",
+    "clean",
+    "train",
+    "heatmap",
+    "evaluate",
+    "check-geojson",
+)
 
 
 def sources() -> dict[str, str]:

@@ -23,8 +23,8 @@ from w2wpath.config import (
 from w2wpath.errors import ConfigError
 
 TILE_KEYS = (
-    "allow_upsample, anchor, class_map, classes, conflict_share, include, label_share, max_mb, min_share, mpp, origin, "
-    "plane, point_radius_um, strict, stride_px, tile_px"
+    "allow_upsample, anchor, class_map, classes, codec, conflict_share, edge, include, label_share, max_mb, min_share, "
+    "mpp, origin, plane, point_radius_um, policy, priority, strict, stride_px, tile_px"
 )
 
 
@@ -60,6 +60,19 @@ def test_one_file_serves_every_stage(toml: Callable[[str], Path]) -> None:
     assert load(TileSettings, "tile", file, {}).tile_px == 64
     assert load(CleanSettings, "clean", file, {}).folds == 3
     assert load(HeatmapSettings, "heatmap", file, {}).threshold == 0.0
+
+
+def test_tiles_stay_on_the_slide_and_doubtful_ones_get_no_label_by_default() -> None:
+    found = TileSettings()
+    assert (found.edge, found.policy, found.priority) == ("drop", "drop-conflict", None)
+
+
+def test_a_policy_an_edge_or_a_rank_that_cannot_be_is_shown() -> None:
+    assert message_of(None, policy="most") == (
+        "tile: policy: input should be 'drop-conflict', 'majority', 'priority' or 'multi'; got 'most'."
+    )
+    assert message_of(None, edge="cut") == "tile: edge: input should be 'drop', 'pad' or 'shift'; got 'cut'."
+    assert message_of(None, priority=("AC", "H", "AC")) == "tile: priority names 'AC' more than once."
 
 
 def test_a_misspelt_setting_names_file_table_key_and_cure(toml: Callable[[str], Path]) -> None:

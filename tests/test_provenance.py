@@ -54,6 +54,37 @@ def test_a_missing_file_has_no_fingerprint(tmp_path: Path) -> None:
     )
 
 
+def test_a_mirax_slide_counts_the_files_of_its_folder(tmp_path: Path) -> None:
+    path, folder = tmp_path / "a.mrxs", tmp_path / "a"
+    (folder / "deep").mkdir(parents=True)
+    content = {path: b"thumbnail", folder / "Data0000.dat": b"x", folder / "deep" / "Index.dat": b"y"}
+    for file, text in content.items():
+        file.write_bytes(text)
+
+    def quick(text: bytes) -> str:
+        # of a small file: first and last MiB are the whole, and 16 blocks begin at sixteenths
+        blocks = [text[len(text) * i // 16 :] for i in range(16)]
+        return hashlib.sha256(b"".join([str(len(text)).encode(), text, text, *blocks])).hexdigest()
+
+    lines = [quick(b"thumbnail"), f"Data0000.dat {quick(b'x')}", f"deep/Index.dat {quick(b'y')}"]
+    before = fingerprint(path)
+    assert before == hashlib.sha256("\n".join(lines).encode()).hexdigest()
+    (folder / "Data0000.dat").write_bytes(b"z")
+    assert fingerprint(path) != before
+    (folder / "Data0000.dat").write_bytes(b"x")
+    assert fingerprint(path) == before
+    (folder / "Data0000.dat").rename(folder / "Data0001.dat")
+    assert fingerprint(path) != before
+
+
+def test_a_mirax_slide_without_its_folder_has_no_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "Slide 7.MRXS"
+    path.write_bytes(b"thumbnail")
+    with pytest.raises(SlideError) as caught:
+        fingerprint(path)
+    assert str(caught.value) == (f"{path}: its folder Slide 7/ with the pixels is not there. Copy it beside the file.")
+
+
 def test_versions_are_those_that_run() -> None:
     assert versions()["python"] == ".".join(map(str, sys.version_info[:3]))
     assert versions()["numpy"] == np.__version__

@@ -15,7 +15,8 @@ from w2wpath.config import ClassMap, RoiSettings, TileSettings
 from w2wpath.errors import AnnotationError, MissingMppError, SlideError
 from w2wpath.qupath.read import read_rois
 from w2wpath.slides.reader import open_slide, require_mpp
-from w2wpath.tiles.cohort import Entry, read_cohort, tile
+from w2wpath.tiles.cohort import tile
+from w2wpath.tiles.entries import Entry, read_cohort
 from w2wpath.tiles.store import TileStore
 
 pytestmark = pytest.mark.realdata

@@ -89,17 +89,34 @@ class TileSettings(RoiSettings):
     """Grid step in output pixels; None means tile_px (no overlap)."""
     anchor: Literal["slide", "roi"] = "slide"
     """Where the grid starts: the slide's (0, 0), or the corner of the ROIs' common bounding box."""
+    edge: Literal["drop", "pad", "shift"] = "drop"
+    """A tile that reaches over the slide's edge is left out, padded with white, or moved inward to end at the edge."""
     origin: Literal["auto", "qupath", "slide", "qupath-rot90", "qupath-rot180", "qupath-rot270"] = "auto"
     """Frame of the annotations; `auto` finds it, or stops where it is not certain."""
     min_share: float = Field(0.1, gt=0, le=1)
     """A candidate whose classes cover less than this of it is not stored."""
+    policy: Literal["drop-conflict", "majority", "priority", "multi"] = "drop-conflict"
+    """How shares become a label. A class claims a tile by `label_share`. ``drop-conflict``: the one that claims, unless
+    another covers `conflict_share`. ``majority``: the one that covers most, if it claims; equal shares are a conflict.
+    ``priority``: the first of `priority` that claims. ``multi``: all that claim count; the label is the largest."""
     label_share: float = Field(0.5, gt=0, le=1)
-    """A tile takes the label of the class that covers at least this share of it ..."""
+    """A class claims a tile when it covers at least this share of it."""
     conflict_share: float = Field(0.25, gt=0, le=1)
-    """... unless another class covers at least this share."""
+    """Policy ``drop-conflict`` gives no label to a tile of which another class covers at least this share."""
+    priority: tuple[str, ...] | None = None
+    """Every class, first first, for policy ``priority``; None takes the order of the classes."""
     classes: tuple[str, ...] | None = None
     """The only classes to accept; None accepts every class found."""
     allow_upsample: bool = False
+    codec: Literal["zstd", "jpeg", "source"] = "zstd"
+    """How pixels are kept: lossless, JPEG of quality 90, or the scanner's own JPEG where a tile is a source tile."""
+
+    @model_validator(mode="after")
+    def _each_class_has_one_rank(self) -> TileSettings:
+        ranked = self.priority or ()
+        if double := [name for name in dict.fromkeys(ranked) if ranked.count(name) > 1]:
+            raise ValueError(f"priority names {double[0]!r} more than once")
+        return self
 
     @property
     def step_px(self) -> int:

@@ -23,11 +23,40 @@ MIB = 1 << 20
 def fingerprint(path: Path) -> str:
     """Return a quick sha256 of a slide file: its size, first and last MiB and 16 evenly spaced 64 KiB blocks.
 
+    For a MIRAX slide the files of its folder, which holds the pixels, count too: their names and quick sha256s.
+
     Raises
     ------
     SlideError
-        The file cannot be read.
+        The file cannot be read, or a MIRAX slide's folder is not there.
     """
+    own = _quick_sha256(path)
+    folder = companion_folder(path)
+    if folder is None:
+        return own
+    digest = hashlib.sha256(own.encode())
+    for file in sorted(found for found in folder.rglob("*") if found.is_file()):
+        digest.update(f"\n{file.relative_to(folder).as_posix()} {_quick_sha256(file)}".encode())
+    return digest.hexdigest()
+
+
+def companion_folder(path: Path) -> Path | None:
+    """Return the folder that holds the pixels of a MIRAX slide; None for other slides.
+
+    Raises
+    ------
+    SlideError
+        It is not there.
+    """
+    if path.suffix.lower() != ".mrxs":
+        return None
+    folder = path.with_suffix("")
+    if not folder.is_dir():
+        raise SlideError(f"{path}: its folder {folder.name}/ with the pixels is not there. Copy it beside the file.")
+    return folder
+
+
+def _quick_sha256(path: Path) -> str:
     try:
         size = path.stat().st_size
         digest = hashlib.sha256(str(size).encode())

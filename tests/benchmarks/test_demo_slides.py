@@ -18,7 +18,8 @@ from w2wpath.benchmarks.demo_slides import CLASSES, MPP, PATIENTS, TILE_PX, Demo
 from w2wpath.config import TileSettings
 from w2wpath.qupath.read import read_rois
 from w2wpath.slides.reader import open_slide
-from w2wpath.tiles.cohort import Entry, tile
+from w2wpath.tiles.cohort import tile
+from w2wpath.tiles.entries import Entry
 from w2wpath.tiles.store import TileStore, TileTable
 
 Made = tuple[list[DemoSlide], Path]

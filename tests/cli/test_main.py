@@ -51,6 +51,7 @@ def test_json_is_all_that_is_on_stdout(run: Run, slide: Path) -> None:
                 "skipped_objects": {},
                 "repaired_objects": 0,
                 "warnings": [],
+                "damaged": [],
                 "error": None,
             }
         ],
@@ -161,9 +162,9 @@ def test_wrong_usage_exits_2_and_does_nothing(run: Run, tmp_path: Path, words: l
     [
         (
             "[tile]\ntilepx = 64\n",
-            "s.toml: [tile] setting must be one of allow_upsample, anchor, class_map, classes, "
-            "conflict_share, include, label_share, max_mb, "
-            "min_share, mpp, origin, plane, point_radius_um, strict, stride_px, tile_px; "
+            "s.toml: [tile] setting must be one of allow_upsample, anchor, class_map, classes, codec, "
+            "conflict_share, edge, include, label_share, max_mb, min_share, mpp, origin, plane, point_radius_um, "
+            "policy, priority, strict, stride_px, tile_px; "
             "got 'tilepx'. Did you mean 'tile_px'?",
         ),
         ("[tiles]\n", "s.toml: table must be one of clean, heatmap, tile; got 'tiles'. Did you mean 'tile'?"),

@@ -26,11 +26,12 @@ ABSENT = {
     "threshold": "the model's own",
     "draws": "as the model's threshold",
     "point_radius_um": "leave them out",
+    "priority": "as the classes",
 }
 """What help says where the default is None."""
 NO_SETTING = {"store", "out", "model", "patient", "run_name", "workers", "cohort", "slide_mpp", "config", "as_json"}
 """Options that say where or whose, not how."""
-NO_SETTING |= {"class_map"}  # a file; its content is the setting
+NO_SETTING |= {"class_map", "cores", "patient_from", "scheduler", "shard", "overwrite", "dry_run"}  # what and how much
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 OPTIONS = [
     (command, option)

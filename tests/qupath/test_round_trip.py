@@ -22,7 +22,8 @@ from w2wpath.frames import FRAMES, Frame, named_frame
 from w2wpath.qupath.check import check_geojson
 from w2wpath.qupath.read import read_rois
 from w2wpath.qupath.write import RegionObject, TileObject, write_regions, write_tiles
-from w2wpath.tiles.cohort import Entry, tile
+from w2wpath.tiles.cohort import tile
+from w2wpath.tiles.entries import Entry
 from w2wpath.tiles.store import TileStore
 
 BOUNDS = (256, 128, 512, 384)

@@ -78,6 +78,13 @@ def test_a_thumbnail_shows_the_whole_slide(coordinate_svs: Path) -> None:
     assert np.array_equal(whole, IMAGE)
 
 
+def test_a_thumbnail_is_a_coarser_level_itself_where_a_finer_one_would_cost_more(coordinate_svs: Path) -> None:
+    with open_slide(coordinate_svs) as slide:
+        as_it_is, finer = slide.thumbnail(272), slide.thumbnail(280)
+    assert np.array_equal(as_it_is, IMAGE[::4, ::4])  # asked for a factor of 2.35; level 1 has 4, 1.7 times that
+    assert finer.shape == (224, 280, 3)
+
+
 def test_a_missing_slide_is_named(tmp_path: Path) -> None:
     with pytest.raises(SlideError) as caught:
         open_slide(tmp_path / "no.svs")
@@ -156,6 +163,6 @@ def test_a_thumbnail_read_in_blocks_equals_one_read_whole(
 ) -> None:
     with open_slide(coordinate_svs) as slide:
         whole = slide.thumbnail(100)
-        monkeypatch.setattr("w2wpath.slides.reader.THUMBNAIL_BLOCK_PX", 64)
+        monkeypatch.setattr("w2wpath.slides.base.THUMBNAIL_BLOCK_PX", 64)
         in_blocks = slide.thumbnail(100)
     assert np.array_equal(whole, in_blocks)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from tests.conftest import noise_image
-from w2wpath.tiles.store import SlideTiles, StoreSpec
+from w2wpath.tiles.codecs import Codec, encoder
+from w2wpath.tiles.store import SlideTiles, StoreSpec, TileStore
 
 SPEC = StoreSpec(tile_px=8, mpp=0.5, stride_px=8, resample="lanczos3")
 
@@ -46,3 +49,19 @@ def made_tiles(
 def made_pixels(n: int, seed: int = 0) -> NDArray[np.uint8]:
     """Pixels (n, 8, 8, 3) of those tiles."""
     return noise_image(8, 8 * n, seed).reshape(n, 8, 8, 3)
+
+
+def relabelled(tiles: SlideTiles) -> SlideTiles:
+    """The same tiles, all of the second class."""
+    columns = {**tiles.columns, "label": np.ones(tiles.n, dtype=np.int16)}
+    return SlideTiles(columns, {**tiles.attributes, "labels_hash": "new labels"})
+
+
+def empty_store(path: Path, codec: Codec = "zstd") -> TileStore:
+    """A store of that codec without slides."""
+    return TileStore.create_or_open(path, replace(SPEC, codec=codec))
+
+
+def given(codec: Codec, pixels: NDArray[np.uint8]) -> list[NDArray[np.uint8]] | list[bytes]:
+    """Pixels as a store of that codec takes them: a scanner's files for ``source``, arrays else."""
+    return [encoder("jpeg")(tile) for tile in pixels] if codec == "source" else list(pixels)

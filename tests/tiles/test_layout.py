@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import uuid
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,12 @@ from shapely.geometry.base import BaseGeometry
 
 from tests.conftest import write_geojson
 from w2wpath.config import ClassMap, TileSettings
-from w2wpath.errors import AnnotationError, ConfigError
+from w2wpath.errors import AnnotationError, CohortError, ConfigError
 from w2wpath.frames import Frame, Scale
-from w2wpath.qupath.read import read_rois
+from w2wpath.qupath.read import Core, read_rois
 from w2wpath.slides.reader import open_slide
 from w2wpath.tiles.layout import TILE_NAMESPACE, lay_out, tile_ids
+from w2wpath.tiles.patients import PatientOf
 from w2wpath.tiles.store import COLUMNS, SlideTiles
 
 IN_FRAME = Frame("qupath", 0, 0, 640, 512)
@@ -31,12 +33,19 @@ class Bench:
         self.slide, self.rois = slide, folder / "rois.geojson"
 
     def __call__(
-        self, regions: Regions, *, patient: str | None = "P1", frame: Frame = IN_FRAME, **settings: Any
+        self,
+        regions: Regions,
+        *,
+        patient: PatientOf | str | None = "P1",
+        frame: Frame = IN_FRAME,
+        cores: tuple[Core, ...] = (),
+        **settings: Any,
     ) -> SlideTiles:
         chosen = TileSettings(tile_px=64, **settings)
-        rois = read_rois(write_geojson(self.rois, regions), chosen)
+        rois = replace(read_rois(write_geojson(self.rois, regions), chosen), cores=cores)
         with open_slide(self.slide) as slide:
-            return lay_out(slide, self.slide, Scale(64, 64, 64, 0.5), rois, frame, patient, chosen, "abc")
+            scale = Scale(64, 64, chosen.step_px, 0.5)
+            return lay_out(slide, self.slide, scale, rois, frame, patient, chosen, "abc")
 
 
 @pytest.fixture
@@ -191,3 +200,130 @@ def test_a_fixed_set_keeps_its_order_and_classes_not_seen(bench: Bench) -> None:
     assert tiles.attributes["classes"] == ["H", "AC"]
     assert tiles.columns["label"].tolist() == [1]
     assert tiles.attributes["counts"]["by_class"] == {"H": 0, "AC": 1}
+
+
+# overlapping regions, policies, edges -------------------------------------------------------------------------------
+
+
+def test_regions_that_overlap_never_give_a_tile_twice(bench: Bench) -> None:
+    regions: Regions = [("Tumor", box(0, 0, 200, 200)), ("Tumor", box(50, 50, 260, 260)), ("AC", box(0, 0, 260, 90))]
+    tiles = bench(regions, stride_px=24)
+    assert len(set(corners(tiles))) == tiles.n > 60
+    assert len({row.tobytes() for row in tiles.columns["tile_id"]}) == tiles.n
+
+
+MIXED: Regions = [
+    ("A", box(0, 0, 64, 64)),
+    ("B", box(0, 0, 64, 32)),
+    ("A", box(64, 0, 128, 32)),
+    ("B", box(64, 32, 128, 64)),
+    ("B", box(128, 0, 192, 20)),
+]
+
+
+@pytest.mark.parametrize(
+    ("settings", "label", "border", "conflict"),
+    [
+        ({}, [-1, -1, -1], 1, 2),
+        ({"policy": "majority"}, [0, -1, -1], 1, 1),
+        ({"policy": "priority"}, [0, 0, -1], 1, 0),
+        ({"policy": "priority", "priority": ("C", "B", "A")}, [1, 1, -1], 1, 0),
+        ({"policy": "multi"}, [0, 0, -1], 1, 0),
+        ({"policy": "multi", "label_share": 0.3}, [0, 0, 1], 0, 0),
+    ],
+)
+def test_the_policy_decides_of_the_same_shares(
+    bench: Bench, settings: dict[str, Any], label: list[int], border: int, conflict: int
+) -> None:
+    tiles = bench(MIXED, **settings)
+    found = tiles.attributes["counts"]
+    assert tiles.columns["label"].tolist() == label
+    assert (found["border"], found["conflict"]) == (border, conflict)
+    assert np.array_equal(tiles.columns["area_share"], bench(MIXED).columns["area_share"])
+
+
+def test_a_class_without_a_rank_is_refused_with_a_hint(bench: Bench) -> None:
+    with pytest.raises(ConfigError) as caught:
+        bench([("Tumour", box(0, 0, 64, 64))], policy="priority", priority=("Stroma", "Tumor"))
+    assert str(caught.value) == (
+        "rois.geojson: class 'Tumour' has no rank in priority Stroma, Tumor. Did you mean 'Tumor'? "
+        "Name every class there."
+    )
+
+
+def test_what_multi_claims_changes_the_hash_of_the_labels(bench: Bench) -> None:
+    whole: Regions = [("A", box(0, 0, 64, 64)), ("B", box(0, 0, 64, 32))]
+    one, other = (bench(whole, policy="multi", label_share=share) for share in (0.5, 0.6))
+    assert one.columns["label"].tolist() == other.columns["label"].tolist()
+    assert one.attributes["labels_hash"] != other.attributes["labels_hash"]
+
+
+def test_a_tile_over_the_edge_is_dropped_padded_or_shifted(bench: Bench) -> None:
+    # the slide has 640 x 512 px: with tiles of 64 from (32, 0) the last column reaches over its right edge
+    regions: Regions = [("Tumor", box(32, 0, 700, 64))]
+    dropped, padded, shifted = (bench(regions, anchor="roi", edge=edge) for edge in ("drop", "pad", "shift"))
+    inner = [(32 + 64 * i, 0) for i in range(9)]
+    assert corners(dropped) == inner
+    assert corners(padded) == [*inner, (608, 0)]
+    assert corners(shifted) == [(0, 0), *inner, (576, 0)]
+    assert padded.columns["valid_share"].tolist() == [*[1.0] * 9, 0.5]
+    assert padded.columns["area_share"].tolist() == [*[[1.0]] * 9, [0.5]]  # of the whole tile, and only on the slide
+    assert padded.columns["label"].tolist() == [0] * 10
+    assert set(dropped.columns["valid_share"].tolist()) == set(shifted.columns["valid_share"].tolist()) == {1.0}
+
+
+# cores and patients -------------------------------------------------------------------------------------------------
+
+PAIR = (Core("A-1", box(0, 0, 128, 128), False), Core("A-2", box(128, 0, 256, 128), False))
+ROW: Regions = [("Tumor", box(0, 0, 320, 64))]
+
+
+def test_each_tile_has_the_core_that_holds_its_centre(bench: Bench) -> None:
+    gone = Core("A-0", box(0, 0, 64, 64), True)
+    also = Core("A-3", box(96, 0, 160, 64), False)
+    tiles = bench(ROW, cores=(gone, *PAIR, also))
+    assert tiles.attributes["cores"] == ["A-1", "A-2", "A-3"]
+    assert tiles.columns["core"].tolist() == [0, 0, 1, 1, -1]
+    assert bench(ROW, cores=(gone,)).columns["core"].tolist() == [-1] * 5
+
+
+def test_cores_move_with_the_frame(bench: Bench) -> None:
+    tiles = bench(ROW, cores=PAIR, frame=Frame("qupath", 64, 64, 512, 256))
+    assert corners(tiles)[0] == (64, 64)
+    assert tiles.columns["core"].tolist() == [0, 0, 1, 1, -1]
+
+
+def test_a_core_gives_its_tiles_their_patient_and_a_tile_in_none_gets_no_label(bench: Bench) -> None:
+    who = PatientOf("coordinates", "cores", {"A-1": "P9", "A-2": "P3", "B-7": "P4"}, "cores.csv")
+    tiles = bench(ROW, cores=PAIR, patient=who)
+    assert tiles.attributes["patients"] == ["P3", "P9", "coordinates"]
+    assert tiles.columns["patient"].tolist() == [1, 1, 0, 0, 2]
+    assert tiles.columns["label"].tolist() == [0, 0, 0, 0, -1]
+    assert tiles.attributes["patient_from"] == "cores"
+    assert tiles.attributes["core_patients"] == {"A-1": "P9", "A-2": "P3", "B-7": "P4"}
+    assert tiles.attributes["counts"] == {
+        "tiles": 5,
+        "by_class": {"Tumor": 4},
+        "border": 0,
+        "conflict": 0,
+        "in_no_core": 1,
+    }
+
+
+def test_a_core_without_a_patient_is_named(bench: Bench) -> None:
+    with pytest.raises(CohortError) as caught:
+        bench(ROW, cores=PAIR, patient=PatientOf("coordinates", "cores", {"A-1": "P9"}, "cores.csv"))
+    assert str(caught.value) == (
+        "cores.csv: names no patient for core(s) A-2 of slide 'coordinates', which hold tiles. "
+        "Add a row slide, core, patient for each, or mark them missing in QuPath."
+    )
+
+
+def test_patients_of_cores_that_change_places_change_the_hash(bench: Bench) -> None:
+    one, other = (
+        bench(ROW, cores=PAIR, patient=PatientOf("coordinates", "cores", dict(zip(("A-1", "A-2"), names, strict=True))))
+        for names in (("P1", "P2"), ("P2", "P1"))
+    )
+    assert one.attributes["patients"] == other.attributes["patients"]
+    assert one.attributes["labels_hash"] != other.attributes["labels_hash"]
+    assert one.attributes["pixels_hash"] == other.attributes["pixels_hash"]

@@ -38,7 +38,8 @@ def run(
     from w2wpath.heatmaps.run import heatmap
     from w2wpath.provenance import Clock
     from w2wpath.reports.cleaning import write_report
-    from w2wpath.tiles.cohort import Entry, tile
+    from w2wpath.tiles.cohort import tile
+    from w2wpath.tiles.entries import Entry
     from w2wpath.tiles.store import TileStore
     from w2wpath.w2wnet.clean import clean
     from w2wpath.w2wnet.evaluate import score_detection

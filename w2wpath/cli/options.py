@@ -40,6 +40,14 @@ Origin = Annotated[
     ),
 ]
 
+Policy = Annotated[
+    str | None,
+    typer.Option(help="How shares become labels: drop-conflict, majority, priority or multi. [default: drop-conflict]"),
+]
+Priority = Annotated[
+    str | None, typer.Option(help="Every class, first first, for --policy priority. [default: as the classes]")
+]
+
 
 def names(text: str | None) -> tuple[str, ...] | None:
     """Return the names of a comma-separated option; None where it was not given."""

@@ -11,7 +11,10 @@ from w2wpath.cli import options
 from w2wpath.cli.console import make_progress, table, tell, tell_json, warn
 
 if TYPE_CHECKING:
-    from w2wpath.tiles.cohort import Entry, Outcome
+    from w2wpath.config import TileSettings
+    from w2wpath.tiles.cohort import Outcome
+    from w2wpath.tiles.entries import Entry
+    from w2wpath.tiles.estimate import Estimate
 
 NAME = "tile"
 
@@ -20,12 +23,16 @@ def run(
     slide: Annotated[Path | None, typer.Argument(help="Whole-slide image.")] = None,
     rois: Annotated[Path | None, typer.Argument(help="Its regions: GeoJSON of QuPath, ASAP or ImageScope XML.")] = None,
     cohort: Annotated[
-        Path | None, typer.Option(help="CSV of many slides: slide, rois, patient, slide_mpp, origin.")
+        Path | None, typer.Option(help="CSV of many slides: slide, rois, patient, slide_mpp, origin, cores.")
     ] = None,
     store: Annotated[Path, typer.Option("-o", "--store", help="Tile store; a second slide adds to it.")] = Path(
         "tiles.zarr"
     ),
     patient: Annotated[str | None, typer.Option(help="Whose slide it is. [default: the slide's name]")] = None,
+    patient_from: Annotated[
+        str | None, typer.Option(help="Regular expression that finds the patient in a slide's name.")
+    ] = None,
+    cores: Annotated[Path | None, typer.Option(help="CSV of TMA cores: slide, core, patient.")] = None,
     tile_px: Annotated[
         int | None, typer.Option("--tile-px", "--patch-size", help="Side of a tile in pixels. [default: 224]")
     ] = None,
@@ -33,8 +40,13 @@ def run(
     slide_mpp: options.SlideMpp = None,
     stride: Annotated[int | None, typer.Option(help="Grid step in tile pixels. [default: tile-px]")] = None,
     anchor: Annotated[str | None, typer.Option(help="Where the grid starts: slide or roi. [default: slide]")] = None,
+    edge: Annotated[
+        str | None, typer.Option(help="Tiles over the slide's edge: drop, pad or shift. [default: drop]")
+    ] = None,
     origin: options.Origin = None,
     min_share: Annotated[float | None, typer.Option(help="Least ROI share of a stored tile. [default: 0.1]")] = None,
+    policy: options.Policy = None,
+    priority: options.Priority = None,
     classes: Annotated[str | None, typer.Option(help="The only classes to accept, comma separated.")] = None,
     class_map: Annotated[Path | None, typer.Option(help="TOML that says what the classes of the files mean.")] = None,
     include: Annotated[
@@ -50,21 +62,36 @@ def run(
     allow_upsample: Annotated[
         bool, typer.Option("--allow-upsample", help="Enlarge pixels of a coarser slide.")
     ] = False,
+    codec: Annotated[
+        str | None,
+        typer.Option(help="Pixels: zstd (lossless), jpeg, or source (the scanner's own tiles). [default: zstd]"),
+    ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each taking whole slides.")] = 1,
+    scheduler: Annotated[
+        str | None, typer.Option(help="dask.distributed scheduler, like tcp://host:8786, instead of --workers.")
+    ] = None,
+    shard: Annotated[str | None, typer.Option(help="Part i/N of the cohort, for batch queues.")] = None,
+    overwrite: Annotated[bool, typer.Option("--overwrite", help="Cut again what the store already holds.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell counts, time and room; write nothing.")] = False,
     config: options.Config = None,
     as_json: options.Json = False,
 ) -> None:
     """Cut labelled tiles out of a slide's annotated regions, or out of a whole cohort's."""
     from w2wpath.config import TileSettings, load, load_class_map
-    from w2wpath.tiles.cohort import Entry, read_cohort, tile
+    from w2wpath.tiles import entries as table_of_slides
+    from w2wpath.tiles.cohort import tile
 
     flags = {
         "tile_px": tile_px,
         "mpp": mpp,
         "stride_px": stride,
         "anchor": anchor,
+        "edge": edge,
         "origin": origin,
         "min_share": min_share,
+        "policy": policy,
+        "priority": options.names(priority),
+        "codec": codec,
         "classes": options.names(classes),
         "class_map": load_class_map(class_map) if class_map is not None else None,
         "include": options.names(include),
@@ -80,15 +107,34 @@ def run(
             raise typer.BadParameter(
                 "--cohort takes slides and patients from the table; leave SLIDE, ROIS, --patient out"
             )
-        entries = read_cohort(cohort)
+        entries = table_of_slides.read_cohort(cohort)
         if slide_mpp is not None:
             entries = [_with_mpp(entry, slide_mpp) for entry in entries]
     else:
         if slide is None or rois is None:
             raise typer.BadParameter("give SLIDE and ROIS, or --cohort")
-        entries = [Entry(slide, rois, patient, slide_mpp)]
-    progress = make_progress()
-    outcomes = tile(store, entries, settings, workers=workers, progress=progress)
+        entries = [table_of_slides.Entry(slide, rois, patient, slide_mpp)]
+    if shard is not None:
+        entries = table_of_slides.shard(entries, shard)
+    if dry_run:
+        _dry_run(store, entries, settings, as_json=as_json)
+        return
+    outcomes = tile(
+        store,
+        entries,
+        settings,
+        workers=workers,
+        scheduler=scheduler,
+        overwrite=overwrite,
+        patient_from=patient_from,
+        cores=cores,
+        progress=make_progress(),
+    )
+    finish(store, outcomes, as_json=as_json)
+
+
+def finish(store: Path, outcomes: list[Outcome], *, as_json: bool) -> None:
+    """Tell what became of the slides; exit 1 where all failed, 3 where some did or lost tiles."""
     if as_json:
         tell_json(_summary(store, outcomes))
     else:
@@ -98,6 +144,51 @@ def run(
         warn(f"skipped: {outcome.error}") if len(outcomes) > 1 else typer.echo(f"error: {outcome.error}", err=True)
     if failed:
         raise typer.Exit(3 if len(failed) < len(outcomes) else 1)
+    if any(outcome.damaged for outcome in outcomes):
+        raise typer.Exit(3)
+
+
+def _dry_run(store: Path, entries: list[Entry], settings: TileSettings, *, as_json: bool) -> None:
+    from dataclasses import asdict
+
+    from w2wpath.tiles.estimate import estimates, free_mb
+
+    found = estimates(entries, settings)
+    if as_json:
+        tell_json({"store": str(store), "free_mb": free_mb(store), "slides": [asdict(one) for one in found]})
+    else:
+        _tell_estimates(store, found, free_mb(store))
+    failed = [one for one in found if one.error]
+    for one in failed:
+        warn(f"would be skipped: {one.error}")
+    if failed:
+        raise typer.Exit(3 if len(failed) < len(found) else 1)
+
+
+def _tell_estimates(store: Path, found: list[Estimate], free_mb: float) -> None:
+    good = [one for one in found if not one.error]
+    if not good:
+        return
+    names = sorted({name for one in good for name, _ in one.by_class})
+    codecs = [codec for codec in ("zstd", "jpeg", "source") if any(codec in dict(one.mb) for one in good)]
+    rows = [
+        [
+            one.slide,
+            one.tiles,
+            *(dict(one.by_class).get(name, 0) for name in names),
+            one.border,
+            one.conflict,
+            round(one.seconds, 1),
+            *(round(dict(one.mb)[codec], 1) if codec in dict(one.mb) else "-" for codec in codecs),
+        ]
+        for one in good
+    ]
+    header = ["slide", "tiles", *names, "border", "conflict", "s", *(f"MB {codec}" for codec in codecs)]
+    tell(table(header, rows))
+    for codec in codecs:
+        if all(codec in dict(one.mb) for one in good):
+            tell(f"--codec {codec}: {sum(dict(one.mb)[codec] for one in good):.0f} MB for all of them")
+    tell(f"about {sum(one.seconds for one in good):.0f} s with one worker; {free_mb:.0f} MB are free for {store}")
 
 
 def _with_mpp(entry: Entry, slide_mpp: float) -> Entry:
@@ -120,6 +211,7 @@ def _summary(store: Path, outcomes: list[Outcome]) -> dict[str, Any]:
                 "skipped_objects": dict(outcome.skipped_objects),
                 "repaired_objects": outcome.repaired_objects,
                 "warnings": list(outcome.warnings),
+                "damaged": list(outcome.damaged),
                 "error": outcome.error or None,
             }
             for outcome in outcomes
@@ -129,7 +221,7 @@ def _summary(store: Path, outcomes: list[Outcome]) -> dict[str, Any]:
 
 def _tell(store: Path, outcomes: list[Outcome]) -> None:
     from w2wpath.qupath.classes import near_duplicates
-    from w2wpath.tiles.cohort import imports
+    from w2wpath.tiles.imports import imports
 
     good = [outcome for outcome in outcomes if outcome.status != "failed"]
     if not good:
@@ -147,6 +239,8 @@ def _tell(store: Path, outcomes: list[Outcome]) -> None:
             warn(f"{outcome.slide}: {outcome.repaired_objects} object(s) repaired")
         for reason, count in outcome.skipped_objects:
             warn(f"{outcome.slide}: {count} object(s) left out: {reason}")
+        for line in outcome.damaged:
+            warn(f"tiles lost: {line}")
     for one, other in near_duplicates(names):
         if not any(one in dict(o.by_class) and other in dict(o.by_class) for o in good):  # else the reader said so
             warn(f"classes {one!r} and {other!r} of different slides look like one: make one an alias in a class map")

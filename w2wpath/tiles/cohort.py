@@ -2,55 +2,33 @@
 
 from __future__ import annotations
 
-import csv
-from collections.abc import Sequence
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass, replace
-from multiprocessing import get_context
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from w2wpath.config import TileSettings
-from w2wpath.errors import CohortError, DiskError, FrameError, W2wError, did_you_mean, writing
-from w2wpath.frames import ORIGINS, Frame, tile_scale
+from w2wpath.errors import DiskError, W2wError
+from w2wpath.frames import Scale, tile_scale
 from w2wpath.progress import Progress, Silent
-from w2wpath.provenance import append_line, fingerprint, record, write_whole
-from w2wpath.qupath.align import Alignment, align
-from w2wpath.qupath.alignment_picture import alignment_png
+from w2wpath.provenance import append_line, fingerprint, record
 from w2wpath.qupath.read import Rois, read_rois, require_regions
-from w2wpath.qupath.report import write_report
 from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import open_slide, require_mpp
-from w2wpath.slides.tissue import tissue_of
-from w2wpath.tiles.cut import RESAMPLE, cut
+from w2wpath.tiles.cut import RESAMPLE, cut, refuse_source
+from w2wpath.tiles.distribute import WorkerLost, each
+from w2wpath.tiles.entries import Entry, refuse_equal_stems
+from w2wpath.tiles.imports import import_rois
 from w2wpath.tiles.layout import lay_out
+from w2wpath.tiles.patients import PatientOf, Table, patient_of, read_cores, require_slides
+from w2wpath.tiles.relabel import relabelled, stored_settings, with_patients
 from w2wpath.tiles.store import SlideTiles, StoreSpec, TileStore
-
-COLUMNS = ("slide", "rois", "patient", "slide_mpp", "origin")
-NEEDED = ("slide", "rois")
-THUMBNAIL_PX = 1024
-
-
-@dataclass(frozen=True)
-class Entry:
-    """One slide to tile: its file, its annotations, and what the user said of it."""
-
-    slide: Path
-    rois: Path
-    patient: str | None = None
-    slide_mpp: float | None = None
-    origin: str | None = None
-
-    @property
-    def name(self) -> str:
-        """The slide's name in the store: its file stem."""
-        return self.slide.stem
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one slide: ``tiled``, ``unchanged`` or ``failed`` (then `error` says why)."""
+    """What became of one slide: ``tiled``, ``relabelled``, ``unchanged`` or ``failed`` (then `error` says why)."""
 
     slide: str
     status: str
@@ -61,78 +39,22 @@ class Outcome:
     skipped_objects: tuple[tuple[str, int], ...] = ()
     repaired_objects: int = 0
     warnings: tuple[str, ...] = ()
+    damaged: tuple[str, ...] = ()
+    """Parts of the slide that cannot be decoded; the tiles on them are not stored."""
     patient_guessed: bool = False
     error: str = ""
 
 
-def read_cohort(path: Path) -> list[Entry]:
-    """Read a cohort table: columns slide, rois, and optionally patient, slide_mpp, origin; paths relative to it.
+@dataclass(frozen=True)
+class Job:
+    """One slide's task, which may run in another process or on another machine."""
 
-    Raises
-    ------
-    CohortError
-        The file is missing or empty, a column is missing or unknown, a cell is empty or wrong, or two slides
-        share a file stem.
-    """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except FileNotFoundError:
-        raise CohortError(f"{path}: no such cohort table. Give a CSV with columns slide, rois, patient.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(f"{path}: not a readable CSV ({error}). Save it as UTF-8, comma separated.") from None
-    if not rows:
-        raise CohortError(f"{path}: holds no slide. Give one row per slide below the header slide, rois, patient.")
-    for line, row in enumerate(rows, start=2):
-        if None in row:
-            raise CohortError(f"{path}: line {line}: has more cells than the header. Quote names that hold a comma.")
-    for column in rows[0]:
-        if column not in COLUMNS:
-            hint = did_you_mean(str(column), COLUMNS)
-            raise CohortError(f"{path}: column must be one of {', '.join(COLUMNS)}; got {column!r}.{hint}")
-    missing = [column for column in NEEDED if column not in rows[0]]
-    if missing:
-        raise CohortError(f"{path}: column {missing[0]!r} is missing. Give columns slide, rois, patient.")
-    entries = [_entry(row, line, path) for line, row in enumerate(rows, start=2)]
-    _refuse_equal_stems(entries, str(path))
-    return entries
-
-
-def _entry(row: dict[str, str | None], line: int, path: Path) -> Entry:
-    for column in NEEDED:
-        if not (row.get(column) or "").strip():
-            raise CohortError(f"{path}: line {line}: {column} is empty. Give the file, relative to the table.")
-    mpp_text = (row.get("slide_mpp") or "").strip()
-    try:
-        mpp = float(mpp_text) if mpp_text else None
-    except ValueError:
-        mpp = -1.0
-    if mpp is not None and not 0 < mpp < 1000:
-        raise CohortError(
-            f"{path}: line {line}: slide_mpp is {mpp_text!r}. Give um per pixel, like 0.25, or leave it empty."
-        )
-    origin = (row.get("origin") or "").strip() or None
-    if origin not in (None, *ORIGINS):
-        raise CohortError(f"{path}: line {line}: origin must be one of {', '.join(ORIGINS)}; got {origin!r}.")
-    here = path.parent
-    return Entry(
-        here / str(row["slide"]).strip(),
-        here / str(row["rois"]).strip(),
-        (row.get("patient") or "").strip() or None,
-        mpp,
-        origin,
-    )
-
-
-def _refuse_equal_stems(entries: Sequence[Entry], where: str) -> None:
-    seen: dict[str, Entry] = {}
-    for entry in entries:
-        other = seen.setdefault(entry.name, entry)
-        if other is not entry:
-            raise CohortError(
-                f"{where}: {other.slide} and {entry.slide} share the name {entry.name!r}. "
-                "Rename one of them: the file stem names the slide in the store."
-            )
+    store: Path
+    entry: Entry
+    settings: TileSettings
+    patient: PatientOf
+    overwrite: bool = False
+    threads: int | None = None
 
 
 def tile(
@@ -141,21 +63,38 @@ def tile(
     settings: TileSettings | None = None,
     *,
     workers: int = 1,
+    scheduler: str | None = None,
+    overwrite: bool = False,
+    patient_from: str | None = None,
+    cores: Path | None = None,
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Tile slides into a store; a slide that fails is reported and the others go on.
+
+    A slide whose pixels and labels would be the same stays as it is; one whose tiles stay where they are gets new
+    labels without a pixel being read.
 
     Parameters
     ----------
     store_path
         The store; made if it is not there.
     workers
-        Processes (spawned), each taking whole slides. A slide is read by threads in any case.
+        Processes of this machine, each taking whole slides. A slide is read by threads in any case.
+    scheduler
+        Address of a dask.distributed scheduler, whose workers see the same files; `workers` is then not used.
+    overwrite
+        Cut every slide again, whatever the store holds.
+    patient_from
+        Regular expression that finds the patient in a slide's name, where no patient is given.
+    cores
+        Table of TMA cores (slide, core, patient) for the entries that have none of their own.
 
     Raises
     ------
     CohortError
-        Two slides share a file stem.
+        Two slides share a file stem, or a table of cores is wrong.
+    ConfigError
+        `patient_from` finds no patient, or no scheduler answers.
     StoreError
         The store is not ours, or holds tiles of other settings.
     DiskError
@@ -163,11 +102,19 @@ def tile(
     """
     settings = settings or TileSettings()
     progress = progress or Silent()
-    _refuse_equal_stems(entries, str(store_path))
-    store = TileStore.create_or_open(store_path, StoreSpec(settings.tile_px, settings.mpp, settings.step_px, RESAMPLE))
+    refuse_equal_stems(entries, str(store_path))
+    patients = _patients(entries, patient_from, cores)
+    spec = StoreSpec(settings.tile_px, settings.mpp, settings.step_px, RESAMPLE, codec=settings.codec)
+    store = TileStore.create_or_open(store_path, spec)
+    threads = max(1, (os.cpu_count() or 1) // max(1, min(workers, len(entries)))) if scheduler is None else None
+    jobs = [
+        Job(store.path, entry, settings, patient, overwrite, threads)
+        for entry, patient in zip(entries, patients, strict=True)
+    ]
     outcomes: dict[str, Outcome] = {}
     with progress.track("tile", len(entries)) as step:
-        for outcome in _outcomes(store, entries, settings, workers):
+        for job, result in each(tile_slide, jobs, workers=workers, scheduler=scheduler):
+            outcome = _outcome(job, result)
             outcomes[outcome.slide] = outcome
             step(1, f"{outcome.slide}: {outcome.tiles} tiles, {outcome.status}")
     ordered = [outcomes[entry.name] for entry in entries]
@@ -183,112 +130,185 @@ def tile(
     return ordered
 
 
-def _outcomes(store: TileStore, entries: Sequence[Entry], settings: TileSettings, workers: int) -> Any:
-    if workers <= 1 or len(entries) <= 1:
-        for entry in entries:
-            yield tile_slide(store.path, entry, settings)
-        return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-        waiting: dict[Future[Outcome], Entry] = {
-            pool.submit(tile_slide, store.path, entry, settings): entry for entry in entries
-        }
-        for done in as_completed(waiting):
-            try:
-                yield done.result()
-            except DiskError:
-                pool.shutdown(cancel_futures=True)
-                raise
-            except BrokenProcessPool:
-                yield Outcome(waiting[done].name, "failed", error=_died(waiting[done]))
+def _patients(entries: Sequence[Entry], pattern: str | None, cores: Path | None) -> list[PatientOf]:
+    """Settle whose slides they are before any is read."""
+    tables: dict[Path, Table] = {}
+    for path in [entry.cores or cores for entry in entries]:
+        if path is not None and path not in tables:
+            tables[path] = read_cores(path)
+            require_slides(tables[path], [entry.name for entry in entries], str(path))
+    found = []
+    for entry in entries:
+        path = entry.cores or cores
+        table = tables[path] if path is not None else None
+        where = str(path) if path is not None else "the core table"
+        found.append(patient_of(entry.name, given=entry.patient, pattern=pattern, table=table, where=where))
+    return found
 
 
-def _died(entry: Entry) -> str:
-    return f"{entry.slide}: a worker process died (out of memory?). Run the same command again with fewer --workers."
+def _outcome(job: Job, result: Any) -> Outcome:
+    if isinstance(result, WorkerLost):
+        return Outcome(
+            job.entry.name,
+            "failed",
+            error=f"{job.entry.slide}: every worker process that took it died (out of memory?). "
+            "Run the same command again with fewer --workers.",
+        )
+    if isinstance(result, Exception):
+        raise result
+    done: Outcome = result
+    return done
 
 
-def tile_slide(store_path: Path, entry: Entry, settings: TileSettings) -> Outcome:
+def tile_slide(job: Job) -> Outcome:
     """Tile one slide into an existing store; its own faults become an :class:`Outcome`, a full disk raises."""
-    store = TileStore.open(store_path)
+    store = TileStore.open(job.store)
     try:
-        return _tile_slide(store, entry, settings)
+        return _tile_slide(store, job)
     except DiskError:
         raise
     except W2wError as error:
-        return Outcome(entry.name, "failed", error=str(error))
+        return Outcome(job.entry.name, "failed", error=str(error))
 
 
-def _tile_slide(store: TileStore, entry: Entry, settings: TileSettings) -> Outcome:
+def _tile_slide(store: TileStore, job: Job) -> Outcome:
+    entry, settings = job.entry, job.settings
+    damaged: dict[str, None] = {}
     with open_slide(entry.slide, slide_mpp=entry.slide_mpp) as slide:
-        scale = tile_scale(
-            tile_px=settings.tile_px,
-            stride_px=settings.step_px,
-            mpp=settings.mpp,
-            slide_mpp=require_mpp(slide),
-            allow_upsample=settings.allow_upsample,
-            where=str(entry.slide),
-        )
-        rois, frame = _import(store, entry, slide, settings)
-        tiles = lay_out(slide, entry.slide, scale, rois, frame, entry.patient, settings, fingerprint(entry.slide))
-        status = "unchanged"
-        if not _same(store, entry.name, tiles):
-            store.add(entry.name, tiles, cut(slide, tiles.columns["x0"], tiles.columns["y0"], scale))
+        scale = scale_on(slide, settings)
+        rois, frame = import_rois(store.path, entry, slide, settings)
+        tiles = lay_out(slide, entry.slide, scale, rois, frame, job.patient, settings, fingerprint(entry.slide))
+        had = None if job.overwrite else store.present(entry.name)
+        same_pixels = had is not None and had.get("pixels_hash") == tiles.attributes["pixels_hash"]
+        if had is None or not same_pixels or had.get("damaged"):
+            if settings.codec == "source":
+                refuse_source(slide, tiles.columns["x0"], tiles.columns["y0"], scale)
+            store.add(entry.name, tiles, _pixels(store, slide, tiles, scale, job, damaged))
             status = "tiled"
-    counts = tiles.attributes["counts"]
+        elif had.get("labels_hash") != tiles.attributes["labels_hash"]:
+            store.replace_labels(entry.name, tiles)
+            status = "relabelled"
+        else:
+            status = "unchanged"
+    return _told(store, entry.name, status, rois, tuple(damaged), guessed=job.patient.source == "slide name")
+
+
+def scale_on(slide: Slide, settings: TileSettings) -> Scale:
+    """Return the scale of a slide's tiles.
+
+    Raises
+    ------
+    ConfigError, MissingMppError
+        The slide's um/px is not known, or does not allow such tiles.
+    """
+    return tile_scale(
+        tile_px=settings.tile_px,
+        stride_px=settings.step_px,
+        mpp=settings.mpp,
+        slide_mpp=require_mpp(slide),
+        allow_upsample=settings.allow_upsample,
+        where=str(slide.path),
+    )
+
+
+def _pixels(store: TileStore, slide: Slide, tiles: SlideTiles, scale: Scale, job: Job, damaged: dict[str, None]) -> Any:
+    source = job.settings.codec == "source"
+    return cut(
+        slide,
+        tiles.columns["x0"],
+        tiles.columns["y0"],
+        scale,
+        encode=None if source else store.encode,
+        damaged=lambda where: damaged.setdefault(where),
+        source=source,
+        threads=job.threads,
+    )
+
+
+def _told(
+    store: TileStore, name: str, status: str, rois: Rois | None, damaged: tuple[str, ...], *, guessed: bool
+) -> Outcome:
+    counts = store.attributes(name)["counts"]
     return Outcome(
-        entry.name,
+        name,
         status,
-        tiles.n,
+        counts["tiles"],
         tuple(counts["by_class"].items()),
         counts["border"],
         counts["conflict"],
-        tuple(sorted(rois.skipped().items())),
-        len(rois.repaired()),
-        rois.warnings,
-        patient_guessed=entry.patient is None,
+        () if rois is None else tuple(sorted(rois.skipped().items())),
+        0 if rois is None else len(rois.repaired()),
+        () if rois is None else rois.warnings,
+        damaged,
+        guessed,
     )
 
 
-def imports(store_path: Path) -> Path:
-    """Return the folder beside a store with each slide's import report (JSON) and alignment check (PNG)."""
-    return store_path.with_name(f"{store_path.name}.imports")
+def relabel(store_path: Path, changes: Mapping[str, Any], rois: Mapping[str, Path] | None = None) -> list[Outcome]:
+    """Give stored tiles other labels without reading a pixel.
+
+    Parameters
+    ----------
+    changes
+        Settings of `tile` that shall change (policy, shares, classes ...); the others stay as each slide has them.
+    rois
+        Edited annotations by slide name: these slides only. Without, all slides by their stored shares.
+
+    Raises
+    ------
+    CohortError
+        A slide is not in the store.
+    """
+    store = TileStore.open(store_path)
+    require_slides({(name, None): "" for name in rois or ()}, store.slides(), str(store.path))
+    return [_relabel_slide(store, name, changes, (rois or {}).get(name)) for name in rois or store.slides()]
 
 
-def _import(store: TileStore, entry: Entry, slide: Slide, settings: TileSettings) -> tuple[Rois, Frame]:
-    """Read a slide's annotations and find their frame; report and picture are there even where both are refused."""
-    rois = read_rois(entry.rois, settings, slide_mpp=slide.mpp)
-    thumbnail = slide.thumbnail(THUMBNAIL_PX)
-    wanted = entry.origin or settings.origin
-    found = align(
-        rois,
-        slide,
-        rois.frame if wanted == "auto" and rois.frame is not None else wanted,
-        tissue_of(thumbnail, slide.width0, slide.height0),
-        str(entry.slide),
-    )
-    rois = replace(rois, warnings=(*rois.warnings, *(found.warnings if rois.regions else ())))
-    home = imports(store.path)
-    with writing(home):
-        home.mkdir(exist_ok=True)
-    picture = home / f"{entry.name}.alignment.png"
-    facts = _facts(found, slide.path.name)
-    write_report(home / f"{entry.name}.json", rois.path.name, rois.report, rois.warnings, facts)
-    write_whole(picture, alignment_png(rois, thumbnail, (slide.width0, slide.height0), found, slide.path.name))
-    require_regions(rois, strict=settings.strict)
-    if found.frame is None:
-        raise FrameError(f"{found.why} Picture: {picture}")
-    return rois, found.frame
+def _relabel_slide(store: TileStore, name: str, changes: Mapping[str, Any], path: Path | None) -> Outcome:
+    try:
+        tiles = store.read(name)
+        settings = TileSettings(**{**stored_settings(tiles).model_dump(), **changes})
+        rois = None
+        if path is not None:
+            rois = read_rois(path, settings, slide_mpp=tiles.attributes["slide_mpp"])
+            require_regions(rois, strict=settings.strict)
+        return _replaced(store, name, tiles, relabelled(tiles, rois, None, settings), rois)
+    except DiskError:
+        raise
+    except W2wError as error:
+        return Outcome(name, "failed", error=str(error))
 
 
-def _facts(found: Alignment, slide: str) -> dict[str, Any]:
-    return {
-        "slide": slide,
-        "frame": found.frame and found.frame.name,
-        "frames": {score.frame.name: {"inside": score.inside, "on_tissue": score.on_tissue} for score in found.scores},
-    }
+def assign_patients(store_path: Path, table: Table, where: str) -> list[Outcome]:
+    """Give the slides that `table` names other patients, without reading a pixel.
+
+    Parameters
+    ----------
+    table, where
+        Of :func:`w2wpath.tiles.patients.read_patient_map`, and the file's name for messages.
+
+    Raises
+    ------
+    CohortError
+        A slide is not in the store.
+    """
+    store = TileStore.open(store_path)
+    require_slides(table, store.slides(), where)
+    return [_assign_slide(store, name, table, where) for name in dict.fromkeys(slide for slide, _ in table)]
 
 
-def _same(store: TileStore, name: str, tiles: SlideTiles) -> bool:
-    if name not in store.slides():
-        return False
-    had = store.attributes(name)
-    return all(had.get(key) == tiles.attributes[key] for key in ("pixels_hash", "labels_hash"))
+def _assign_slide(store: TileStore, name: str, table: Table, where: str) -> Outcome:
+    try:
+        tiles = store.read(name)
+        return _replaced(store, name, tiles, with_patients(tiles, patient_of(name, table=table, where=where)), None)
+    except DiskError:
+        raise
+    except W2wError as error:
+        return Outcome(name, "failed", error=str(error))
+
+
+def _replaced(store: TileStore, name: str, had: SlideTiles, now: SlideTiles, rois: Rois | None) -> Outcome:
+    same = had.attributes["labels_hash"] == now.attributes["labels_hash"]
+    if not same:
+        store.replace_labels(name, now)
+    return _told(store, name, "unchanged" if same else "relabelled", rois, (), guessed=False)

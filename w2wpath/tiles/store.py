@@ -2,9 +2,11 @@
 
 ::
 
-    tiles.zarr/            attributes.w2wpath = {schema, version, tile_px, mpp, stride_px, resample}
-      slides/<slide>/      attributes: classes, patients, fingerprint, mpp, origin, hashes, counts, import report
+    tiles.zarr/            attributes.w2wpath = {schema, version, tile_px, mpp, stride_px, resample, codec, checksum}
+      slides/<slide>/      attributes: classes, patients, fingerprint, mpp, origin, hashes, counts, import report,
+                           damaged (corners of tiles that could not be read), checksum
         images             (N, tile_px, tile_px, 3) uint8, sharded, one tile a chunk, zstd
+        data offset length in its place for the codecs jpeg and source: whole JPEG files, one after another
         x0 y0 side0 label roi patient core valid_share area_share tile_id
       decisions/<run>/     written by `clean`
 """
@@ -13,93 +15,44 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import uuid
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import zarr
 from numpy.typing import NDArray
-from zarr.codecs import ZstdCodec
 
-from w2wpath.errors import StoreError, W2wError, full_disk, writing
-from w2wpath.tiles.labels import NO_LABEL
+from w2wpath.errors import StoreError, writing
+from w2wpath.tiles.codecs import EVERY_CHUNK, SHARD_TILES, Pixels, encoder, link_pixels, pixel_arrays, write_pixels
+from w2wpath.tiles.shards import Opener
+from w2wpath.tiles.table import (
+    COLUMNS,
+    SCHEMA,
+    SlideTiles,
+    StoreSpec,
+    TileTable,
+    check_name,
+    create_root,
+    damage,
+    join,
+    read_attributes,
+    read_columns,
+    read_root,
+    refuse_damaged_heads,
+    write_slide,
+)
 
-SCHEMA = 1
-SHARD_TILES = 256
-EVERY_CHUNK: Any = {"write_empty_chunks": True}  # zeros too, so that a chunk that is not there was lost
-COLUMNS = ("x0", "y0", "side0", "label", "roi", "patient", "core", "valid_share", "area_share", "tile_id")
+if TYPE_CHECKING:
+    import dask.array
 
+__all__ = ["COLUMNS", "EVERY_CHUNK", "SCHEMA", "SHARD_TILES", "SlideTiles", "StoreSpec", "TileStore", "TileTable"]
 
-@dataclass(frozen=True)
-class StoreSpec:
-    """What all slides of a store share: output pixels, um/px, grid step in output pixels, resampling filter."""
-
-    tile_px: int
-    mpp: float
-    stride_px: int
-    resample: str
-
-
-@dataclass(frozen=True)
-class SlideTiles:
-    """All columns of one slide's tiles (without pixels) and its attributes."""
-
-    columns: Mapping[str, NDArray[Any]]
-    attributes: Mapping[str, Any]
-
-    @property
-    def n(self) -> int:
-        """Number of tiles."""
-        return len(self.columns["x0"])
-
-
-@dataclass(frozen=True)
-class TileTable:
-    """Every tile of a store, slides in sorted order, classes and patients joined by name.
-
-    `row` is the tile's index within its slide; `label` and `patient` index `classes` and `patients`;
-    `x0, y0, side0` are level-0 pixels of the slide's own frame.
-    """
-
-    slides: tuple[str, ...]
-    classes: tuple[str, ...]
-    patients: tuple[str, ...]
-    slide: NDArray[np.int32]
-    row: NDArray[np.int32]
-    x0: NDArray[np.int32]
-    y0: NDArray[np.int32]
-    side0: NDArray[np.int32]
-    label: NDArray[np.int16]
-    patient: NDArray[np.int32]
-    tile_id: NDArray[np.uint8]
-    area_share: NDArray[np.float32] = field(repr=False)
-
-    @property
-    def n(self) -> int:
-        """Number of tiles."""
-        return len(self.slide)
-
-    def take(self, rows: NDArray[np.intp]) -> TileTable:
-        """Return the table of `rows` only; names stay as they are."""
-        changed = {
-            name: getattr(self, name)[rows]
-            for name in ("slide", "row", "x0", "y0", "side0", "label", "patient", "tile_id", "area_share")
-        }
-        return TileTable(self.slides, self.classes, self.patients, **changed)
-
-    def labelled(self) -> NDArray[np.intp]:
-        """Return the rows that carry a label."""
-        return np.flatnonzero(self.label >= 0)
-
-    def where(self, i: int) -> str:
-        """Name tile `i` for a message: slide and level-0 corner."""
-        return f"{self.slides[self.slide[i]]} x0={self.x0[i]} y0={self.y0[i]}"
+SAME_TILES = ("x0", "y0", "side0")
 
 
 class TileStore:
@@ -121,7 +74,7 @@ class TileStore:
         path = Path(path)
         if not path.exists():
             raise StoreError(f"{path}: no such tile store. Make one with `w2wpath tile slide.svs rois.geojson`.")
-        spec = _read_spec(path)
+        spec = read_root(path)
         store = cls(path, spec)
         store._finish_swaps()
         return store
@@ -133,14 +86,19 @@ class TileStore:
         Raises
         ------
         StoreError
-            The store that is there holds tiles of another size, scale, step or filter.
+            The store that is there holds tiles of another size, scale, step, filter or codec.
         """
         path = Path(path)
         if not path.exists():
-            _create(path, spec)
+            create_root(path, spec)
         store = cls.open(path)
-        if store.spec != spec:
-            has, wants = store.spec, spec
+        has, wants = store.spec, spec
+        if has.codec != wants.codec and replace(has, codec=wants.codec) == wants:
+            raise StoreError(
+                f"{path}: holds tiles as {has.codec}; asked for {wants.codec}. "
+                "Use the same codec, or another store with -o."
+            )
+        if has != wants:
             raise StoreError(
                 f"{path}: holds tiles of {has.tile_px} px at {has.mpp:g} um/px with step {has.stride_px} "
                 f"({has.resample}); asked for {wants.tile_px} px at {wants.mpp:g} um/px "
@@ -162,36 +120,148 @@ class TileStore:
     def attributes(self, slide: str) -> dict[str, Any]:
         """Return the attributes of a slide's group."""
         with self._damage(slide):
-            found = dict(zarr.open_group(self.path / "slides" / slide, mode="r").attrs.asdict())
-            if not found:
-                raise ValueError("its attributes are lost")
-            return found
+            return read_attributes(self._group(slide))[0]
+
+    def present(self, slide: str) -> dict[str, Any] | None:
+        """Return the attributes of a slide's group, None where the store has no such slide."""
+        return self.attributes(slide) if self._group(slide).is_dir() else None
 
     def read(self, slide: str) -> SlideTiles:
         """Return a slide's columns and attributes."""
         with self._damage(slide):
-            group = zarr.open_group(self.path / "slides" / slide, mode="r")
-            _refuse_lost_chunks(group)
-            columns = {name: np.asarray(_array(group, name)[...]) for name in COLUMNS}
-            return SlideTiles(columns, self.attributes(slide))
+            attributes, heads = read_attributes(self._group(slide))
+            return SlideTiles(read_columns(self._group(slide), self.spec.codec, heads), attributes)
 
-    def images(self, slide: str, rows: NDArray[np.int64] | None = None) -> NDArray[np.uint8]:
-        """Return tiles ``(n, tile_px, tile_px, 3)`` uint8 RGB of a slide; `rows` must rise, None means all."""
+    def pixels(self, slide: str, opened: Opener | None = None) -> Pixels:
+        """Open a slide's tiles for reading at random; `opened` lets several slides share a number of open files."""
         with self._damage(slide):
-            images = _array(zarr.open_group(self.path / "slides" / slide, mode="r"), "images")
-            return np.asarray(images[...] if rows is None else images.oindex[rows.astype(np.intp)])
+            heads = read_attributes(self._group(slide))[1]
+            refuse_damaged_heads(self._group(slide), heads, pixel_arrays(self.spec.codec))
+            return Pixels(self._group(slide), self.spec.codec, self.spec.tile_px, opened)
 
-    def add(self, slide: str, tiles: SlideTiles, pixels: Iterable[NDArray[np.uint8]]) -> None:
+    def images(
+        self, slide: str, rows: NDArray[np.integer[Any]] | None = None, *, threads: int | None = None
+    ) -> NDArray[np.uint8]:
+        """Return tiles ``(n, tile_px, tile_px, 3)`` uint8 RGB of a slide.
+
+        Parameters
+        ----------
+        rows
+            In any order, repeated or not; None means all.
+        threads
+            None takes up to 4 for many rows.
+
+        Raises
+        ------
+        IndexError
+            A row is not there.
+        """
+        pixels = self.pixels(slide)
+        wanted = np.arange(pixels.n) if rows is None else np.asarray(rows)
+        if wanted.size and not 0 <= wanted.min() <= wanted.max() < pixels.n:
+            raise IndexError(f"rows of slide {slide!r} go from 0 to {pixels.n - 1}; got {wanted.min()}, {wanted.max()}")
+        with self._damage(slide):
+            return pixels.read(wanted, threads)
+
+    def dask(self, slide: str) -> dask.array.Array:
+        """Return a slide's tiles as a dask array ``(N, tile_px, tile_px, 3)``, a chunk for each shard's tiles.
+
+        It holds the store's path, so that workers on other machines read it where they see the same disk.
+        """
+        import dask.array
+
+        pixels, px = self.pixels(slide), self.spec.tile_px
+        name = f"tiles-{slide}-{hashlib.sha256((self._group(slide) / 'zarr.json').read_bytes()).hexdigest()[:16]}"
+        lazy = _Lazy(self, slide, (pixels.n, px, px, 3), np.dtype(np.uint8))
+        chunks = (SHARD_TILES, px, px, 3)
+        meta = np.empty((0,) * 4, np.uint8)
+        tiles: dask.array.Array = dask.array.from_array(  # type: ignore[no-untyped-call] # dask has no annotations there
+            lazy, chunks=chunks, name=name, fancy=False, meta=meta
+        )
+        return tiles
+
+    def encode(self, tile: NDArray[np.uint8]) -> bytes:
+        """Encode one tile as this store keeps it, in whichever thread; :meth:`add` takes the bytes.
+
+        Raises
+        ------
+        StoreError
+            The store's codec is ``source``, which keeps what the scanner wrote.
+        """
+        px = self.spec.tile_px
+        if tile.shape != (px, px, 3) or tile.dtype != np.uint8:
+            raise ValueError(f"tiles of this store are ({px}, {px}, 3) uint8, got {tile.shape} {tile.dtype}")
+        return encoder(self.spec.codec)(tile)
+
+    def add(self, slide: str, tiles: SlideTiles, pixels: Iterable[NDArray[np.uint8] | bytes | None]) -> int:
         """Write a slide's group beside the store, then rename it into place; a group of that name is replaced.
+
+        Parameters
+        ----------
+        pixels
+            In row order: an array, bytes from :meth:`encode` (a whole JPEG file under ``source``), or None for a tile
+            that could not be read, whose row is left out and whose corner goes to the attribute ``damaged``.
+
+        Returns
+        -------
+        int
+            Number of tiles stored.
 
         Raises
         ------
         DiskError
             There was no room; the store is as it was before.
+        StoreError
+            Not one of the tiles could be read; likewise.
         """
-        _check_name(slide)
+        check_name(slide)
         with self._scratch_folder(slide) as fresh, writing(self.path):
-            self._fill(fresh, tiles, pixels)
+            zarr.open_group(fresh, mode="w")
+            keep = np.zeros(tiles.n, dtype=np.bool_)
+            write_pixels(fresh, self.spec.codec, self.spec.tile_px, self._encoded(slide, pixels, keep))
+            if not keep.any():
+                raise StoreError(
+                    f"{self.path}: slide {slide!r}: none of its {tiles.n} tiles could be read. "
+                    "Check the slide in a viewer, and copy it again if it is damaged."
+                )
+            stored = tiles.without_damaged(keep)
+            write_slide(fresh, stored, self.spec.codec)
+            self._swap(fresh, slide)
+        return stored.n
+
+    def replace_labels(self, slide: str, tiles: SlideTiles) -> None:
+        """Publish a slide's group with new columns and attributes, its pixels hard-linked from the present one.
+
+        `tiles` are the slide's tiles as laid out (those that were ``damaged`` are left out again) or as read.
+
+        Raises
+        ------
+        StoreError
+            They are not the same tiles, or the slide was replaced meanwhile.
+        DiskError
+            There was no room; the store is as it was before.
+        """
+        check_name(slide)
+        with self._damage(slide):
+            before = (self._group(slide) / "zarr.json").read_bytes()
+        had = self.read(slide)
+        lost = {(x0, y0) for x0, y0 in had.attributes.get("damaged", [])}
+        stored = tiles.without_damaged(np.array([corner not in lost for corner in tiles.corners], dtype=np.bool_))
+        same = all(np.array_equal(stored.columns[name], had.columns[name]) for name in SAME_TILES)
+        if not same or stored.attributes.get("pixels_hash") != had.attributes.get("pixels_hash"):
+            raise StoreError(
+                f"{self.path}: the new labels of slide {slide!r} are for other tiles or other pixels. "
+                "Run `w2wpath tile` for this slide again."
+            )
+        if lost:
+            stored = SlideTiles(stored.columns, {**stored.attributes, "damaged": had.attributes["damaged"]})
+        with self._scratch_folder(slide) as fresh, writing(self.path):
+            zarr.open_group(fresh, mode="w")
+            if not self._linked(slide, fresh, before):
+                raise StoreError(
+                    f"{self.path}: slide {slide!r} was replaced by another run meanwhile. Run the same command again."
+                )
+            write_slide(fresh, stored, self.spec.codec)
             self._swap(fresh, slide)
 
     def table(self) -> TileTable:
@@ -205,25 +275,7 @@ class TileStore:
         names = self.slides()
         if not names:
             raise StoreError(f"{self.path}: holds no slide. Add one with `w2wpath tile slide.svs rois.geojson`.")
-        parts = [self.read(name) for name in names]
-        classes = tuple(sorted({name for part in parts for name in part.attributes["classes"]}))
-        patients = tuple(sorted({name for part in parts for name in part.attributes["patients"]}))
-        label, shares = zip(*(_joined_labels(part, classes) for part in parts), strict=True)
-        patient = [_joined(part.columns["patient"], part.attributes["patients"], patients) for part in parts]
-        plain = {
-            name: np.concatenate([part.columns[name] for part in parts]) for name in ("x0", "y0", "side0", "tile_id")
-        }
-        return TileTable(
-            slides=tuple(names),
-            classes=classes,
-            patients=patients,
-            slide=np.repeat(np.arange(len(parts), dtype=np.int32), [part.n for part in parts]),
-            row=np.concatenate([np.arange(part.n, dtype=np.int32) for part in parts]),
-            label=np.concatenate(label),
-            patient=np.concatenate(patient),
-            area_share=np.concatenate(shares),
-            **plain,
-        )
+        return join(names, [self.read(name) for name in names])
 
     def content_hash(self) -> str:
         """Return a sha256 over every slide's pixels and labels, to tell whether anything changed."""
@@ -231,6 +283,7 @@ class TileStore:
         for name in self.slides():
             attributes = self.attributes(name)
             digest.update(f"{name}\0{attributes['pixels_hash']}\0{attributes['labels_hash']}\0".encode())
+            digest.update(json.dumps(attributes.get("damaged", [])).encode())
         return digest.hexdigest()
 
     @contextmanager
@@ -242,22 +295,32 @@ class TileStore:
             final.parent.mkdir(parents=True, exist_ok=True)
             fresh.rename(final)
 
-    def _fill(self, folder: Path, tiles: SlideTiles, pixels: Iterable[NDArray[np.uint8]]) -> None:
-        group = zarr.open_group(folder, mode="w", attributes=dict(tiles.attributes))
-        side = self.spec.tile_px
-        images = group.create_array(
-            "images",
-            shape=(tiles.n, side, side, 3),
-            chunks=(1, side, side, 3),
-            shards=(SHARD_TILES, side, side, 3),
-            dtype="uint8",
-            compressors=ZstdCodec(level=1, checksum=True),  # without, most flipped bits would pass for pixels
-            config=EVERY_CHUNK,
-        )
-        for start, batch in _batches(pixels, SHARD_TILES):
-            images[start : start + len(batch)] = batch
-        for name in COLUMNS:
-            group.create_array(name, data=np.ascontiguousarray(tiles.columns[name]), config=EVERY_CHUNK)
+    def _group(self, slide: str) -> Path:
+        return self.path / "slides" / slide
+
+    def _damage(self, slide: str) -> AbstractContextManager[None]:
+        return damage(self.path, slide)
+
+    def _encoded(
+        self, slide: str, pixels: Iterable[NDArray[np.uint8] | bytes | None], keep: NDArray[np.bool_]
+    ) -> Iterator[bytes]:
+        """Encode what is not encoded yet; note in `keep` which rows have pixels."""
+        came = 0
+        for tile in pixels:
+            if tile is not None and came < len(keep):
+                keep[came] = True
+                yield tile if isinstance(tile, bytes) else self.encode(tile)
+            came += 1
+        if came != len(keep):
+            raise ValueError(f"slide {slide!r}: {came} tiles of pixels for {len(keep)} rows")
+
+    def _linked(self, slide: str, fresh: Path, before: bytes) -> bool:
+        """Give `fresh` the pixels of the present group; False where that was replaced meanwhile."""
+        try:
+            link_pixels(self._group(slide), fresh, self.spec.codec)
+            return (self._group(slide) / "zarr.json").read_bytes() == before
+        except FileNotFoundError:
+            return False
 
     def _swap(self, fresh: Path, slide: str) -> None:
         final = self.path / "slides" / slide
@@ -303,60 +366,20 @@ class TileStore:
             with suppress(OSError):  # another run still has its own in there
                 self.scratch.rmdir()
 
-    @contextmanager
-    def _damage(self, slide: str) -> Iterator[None]:
-        try:
-            yield
-        except W2wError:
-            raise
-        except Exception as error:
-            # zarr and its codecs raise many kinds for damaged bytes; all of them mean the same to a user
-            raise StoreError(
-                f"{self.path}: the tiles of slide {slide!r} cannot be read ({type(error).__name__}: {error}). "
-                f"Remove {self.path / 'slides' / slide} and tile this slide again; the others are not affected."
-            ) from error
 
+@dataclass(frozen=True)
+class _Lazy:
+    """What dask slices: reads a slide's tiles when it is asked, in whichever process."""
 
-def _create(path: Path, spec: StoreSpec) -> None:
-    fresh = path.with_name(f".{path.name}.{uuid.uuid4().hex}.new")
-    with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            attributes: dict[str, Any] = {"w2wpath": {"schema": SCHEMA, "version": "0.1", **spec.__dict__}}
-            zarr.open_group(fresh, mode="w", attributes=attributes)
-            fresh.rename(path)
-        except OSError as error:
-            # another process may have made the store meanwhile: then it is simply there
-            if full_disk(error) or not path.exists():
-                raise
-        finally:
-            shutil.rmtree(fresh, ignore_errors=True)
+    store: TileStore
+    slide: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[np.uint8]
+    ndim: int = 4
 
-
-def _read_spec(path: Path) -> StoreSpec:
-    try:
-        about = json.loads((path / "zarr.json").read_text("utf-8"))["attributes"]["w2wpath"]
-        schema = about["schema"]
-        if schema == SCHEMA:
-            return StoreSpec(about["tile_px"], about["mpp"], about["stride_px"], about["resample"])
-    except (OSError, ValueError, KeyError, TypeError):
-        raise StoreError(f"{path}: not a w2wpath tile store. Give another path, or move it away.") from None
-    raise StoreError(
-        f"{path}: has schema {schema!r}, but this w2wpath reads schema {SCHEMA}. "
-        "Update w2wpath if the store is newer, or tile again into another store."
-    )
-
-
-def _check_name(slide: str) -> None:
-    if slide in ("", ".", "..") or slide.startswith("__") or os.sep in slide or "\0" in slide:
-        raise StoreError(f"slide name {slide!r} cannot name a folder of the store. Rename the file.")
-
-
-def _array(group: zarr.Group, name: str) -> zarr.Array[Any]:
-    found = group[name]
-    if not isinstance(found, zarr.Array):
-        raise StoreError(f"{group.store_path}: {name} is not an array. Tile this slide again.")
-    return found
+    def __getitem__(self, key: tuple[slice, ...]) -> NDArray[np.uint8]:
+        rows = np.arange(self.shape[0])[key[0]]
+        return self.store.images(self.slide, rows, threads=1)[(slice(None), *key[1:])]
 
 
 def _moved(folder: Path, to: Path) -> bool:
@@ -366,35 +389,3 @@ def _moved(folder: Path, to: Path) -> bool:
     except FileNotFoundError:
         return False
     return True
-
-
-def _refuse_lost_chunks(group: zarr.Group) -> None:
-    """Refuse a slide of which a file is missing: zarr would read it as zeros, black tiles of the first class."""
-    arrays = {name: _array(group, name) for name in ("images", *COLUMNS)}
-    if lost := [name for name, array in arrays.items() if array.nchunks_initialized < array.nchunks]:
-        raise FileNotFoundError(f"a file of {lost[0]} is missing")
-
-
-def _batches(pixels: Iterable[NDArray[np.uint8]], size: int) -> Iterator[tuple[int, NDArray[np.uint8]]]:
-    start, batch = 0, []
-    for tile in pixels:
-        batch.append(tile)
-        if len(batch) == size:
-            yield start, np.stack(batch)
-            start, batch = start + size, []
-    if batch:
-        yield start, np.stack(batch)
-
-
-def _joined(codes: NDArray[Any], own: Sequence[str], joint: Sequence[str]) -> NDArray[np.int32]:
-    to_joint: NDArray[np.int32] = np.array([joint.index(name) for name in own], dtype=np.int32)
-    return np.asarray(to_joint[codes])
-
-
-def _joined_labels(part: SlideTiles, classes: Sequence[str]) -> tuple[NDArray[np.int16], NDArray[np.float32]]:
-    own = list(part.attributes["classes"])
-    to_joint = np.array([classes.index(name) for name in own], dtype=np.int16)
-    label = part.columns["label"]
-    shares = np.zeros((part.n, len(classes)), dtype=np.float32)
-    shares[:, to_joint] = part.columns["area_share"]
-    return np.where(label >= 0, to_joint[label], NO_LABEL).astype(np.int16), shares

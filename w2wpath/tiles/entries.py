@@ -1,0 +1,123 @@
+"""Slides to tile: a cohort table, and what it says of each slide."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from w2wpath.errors import CohortError, ConfigError, did_you_mean
+from w2wpath.frames import ORIGINS
+
+COLUMNS = ("slide", "rois", "patient", "slide_mpp", "origin", "cores")
+NEEDED = ("slide", "rois")
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One slide to tile: its file, its annotations, and what the user said of it."""
+
+    slide: Path
+    rois: Path
+    patient: str | None = None
+    slide_mpp: float | None = None
+    origin: str | None = None
+    cores: Path | None = None
+
+    @property
+    def name(self) -> str:
+        """The slide's name in the store: its file stem."""
+        return self.slide.stem
+
+
+def read_cohort(path: Path) -> list[Entry]:
+    """Read a cohort table: columns slide, rois and, if wanted, the others of `COLUMNS`; paths are relative to it.
+
+    Raises
+    ------
+    CohortError
+        The file is missing or empty, a column is missing or unknown, a cell is empty or wrong, or two slides
+        share a file stem.
+    """
+    try:
+        with path.open(encoding="utf-8-sig", newline="") as file:
+            rows = list(csv.DictReader(file, strict=True))
+    except FileNotFoundError:
+        raise CohortError(f"{path}: no such cohort table. Give a CSV with columns slide, rois, patient.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise CohortError(f"{path}: not a readable CSV ({error}). Save it as UTF-8, comma separated.") from None
+    if not rows:
+        raise CohortError(f"{path}: holds no slide. Give one row per slide below the header slide, rois, patient.")
+    for line, row in enumerate(rows, start=2):
+        if None in row:
+            raise CohortError(f"{path}: line {line}: has more cells than the header. Quote names that hold a comma.")
+    for column in rows[0]:
+        if column not in COLUMNS:
+            hint = did_you_mean(str(column), COLUMNS)
+            raise CohortError(f"{path}: column must be one of {', '.join(COLUMNS)}; got {column!r}.{hint}")
+    missing = [column for column in NEEDED if column not in rows[0]]
+    if missing:
+        raise CohortError(f"{path}: column {missing[0]!r} is missing. Give columns slide, rois, patient.")
+    entries = [_entry(row, line, path) for line, row in enumerate(rows, start=2)]
+    refuse_equal_stems(entries, str(path))
+    return entries
+
+
+def _entry(row: dict[str, str | None], line: int, path: Path) -> Entry:
+    for column in NEEDED:
+        if not (row.get(column) or "").strip():
+            raise CohortError(f"{path}: line {line}: {column} is empty. Give the file, relative to the table.")
+    mpp_text = (row.get("slide_mpp") or "").strip()
+    try:
+        mpp = float(mpp_text) if mpp_text else None
+    except ValueError:
+        mpp = -1.0
+    if mpp is not None and not 0 < mpp < 1000:
+        raise CohortError(
+            f"{path}: line {line}: slide_mpp is {mpp_text!r}. Give um per pixel, like 0.25, or leave it empty."
+        )
+    origin = (row.get("origin") or "").strip() or None
+    if origin not in (None, *ORIGINS):
+        raise CohortError(f"{path}: line {line}: origin must be one of {', '.join(ORIGINS)}; got {origin!r}.")
+    here = path.parent
+    return Entry(
+        here / str(row["slide"]).strip(),
+        here / str(row["rois"]).strip(),
+        (row.get("patient") or "").strip() or None,
+        mpp,
+        origin,
+        here / cores if (cores := (row.get("cores") or "").strip()) else None,
+    )
+
+
+def refuse_equal_stems(entries: Sequence[Entry], where: str) -> None:
+    """Refuse two slides of one name.
+
+    Raises
+    ------
+    CohortError
+        Says which.
+    """
+    seen: dict[str, Entry] = {}
+    for entry in entries:
+        other = seen.setdefault(entry.name, entry)
+        if other is not entry:
+            raise CohortError(
+                f"{where}: {other.slide} and {entry.slide} share the name {entry.name!r}. "
+                "Rename one of them: the file stem names the slide in the store."
+            )
+
+
+def shard(entries: Sequence[Entry], part: str) -> list[Entry]:
+    """Return part ``i/N`` (1 to N) of the entries, for batch queues: every entry is in one part.
+
+    Raises
+    ------
+    ConfigError
+        `part` is not of this form.
+    """
+    number, _, of = part.partition("/")
+    if not (number.isdecimal() and of.isdecimal() and 1 <= int(number) <= int(of)):
+        raise ConfigError(f"--shard must be i/N with i from 1 to N, like 3/8; got {part!r}.")
+    return list(entries[int(number) - 1 :: int(of)])

@@ -1,0 +1,68 @@
+"""A slide's annotations on their way in: read, put into their frame, reported and drawn for a person to check."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from w2wpath.config import TileSettings
+from w2wpath.errors import FrameError, writing
+from w2wpath.frames import Frame
+from w2wpath.provenance import write_whole
+from w2wpath.qupath.align import Alignment, align
+from w2wpath.qupath.alignment_picture import alignment_png
+from w2wpath.qupath.read import Rois, read_rois, require_regions
+from w2wpath.qupath.report import write_report
+from w2wpath.slides.contract import Slide
+from w2wpath.slides.tissue import tissue_of
+from w2wpath.tiles.entries import Entry
+
+THUMBNAIL_PX = 1024
+
+
+def imports(store_path: Path) -> Path:
+    """Return the folder beside a store with each slide's import report (JSON) and alignment check (PNG)."""
+    return store_path.with_name(f"{store_path.name}.imports")
+
+
+def import_rois(store_path: Path, entry: Entry, slide: Slide, settings: TileSettings) -> tuple[Rois, Frame]:
+    """Read a slide's annotations and find their frame; report and picture are there even where both are refused.
+
+    Raises
+    ------
+    AnnotationError, ConfigError
+        The file cannot be used.
+    FrameError
+        The frame is not certain.
+    """
+    rois = read_rois(entry.rois, settings, slide_mpp=slide.mpp)
+    thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    wanted = entry.origin or settings.origin
+    found = align(
+        rois,
+        slide,
+        rois.frame if wanted == "auto" and rois.frame is not None else wanted,
+        tissue_of(thumbnail, slide.width0, slide.height0),
+        str(entry.slide),
+    )
+    rois = replace(rois, warnings=(*rois.warnings, *(found.warnings if rois.regions else ())))
+    home = imports(store_path)
+    with writing(home):
+        home.mkdir(exist_ok=True)
+    picture = home / f"{entry.name}.alignment.png"
+    facts = _facts(found, slide.path.name)
+    write_report(home / f"{entry.name}.json", rois.path.name, rois.report, rois.warnings, facts)
+    write_whole(picture, alignment_png(rois, thumbnail, (slide.width0, slide.height0), found, slide.path.name))
+    require_regions(rois, strict=settings.strict)
+    if found.frame is None:
+        raise FrameError(f"{found.why} Picture: {picture}")
+    return rois, found.frame
+
+
+def _facts(found: Alignment, slide: str) -> dict[str, Any]:
+    return {
+        "slide": slide,
+        "frame": found.frame and found.frame.name,
+        "frames": {score.frame.name: {"inside": score.inside, "on_tissue": score.on_tissue} for score in found.scores},
+    }
