@@ -23,8 +23,8 @@ from w2wpath.config import (
 from w2wpath.errors import ConfigError
 
 TILE_KEYS = (
-    "allow_upsample, anchor, class_map, classes, codec, conflict_share, edge, include, label_share, max_mb, min_share, "
-    "mpp, origin, plane, point_radius_um, policy, priority, strict, stride_px, tile_px"
+    "allow_upsample, anchor, class_map, classes, codec, conflict_share, edge, extra, include, label_share, max_mb, "
+    "min_share, mpp, origin, plane, point_radius_um, policy, priority, strict, stride_px, tile_px"
 )
 
 

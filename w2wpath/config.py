@@ -110,12 +110,16 @@ class TileSettings(RoiSettings):
     allow_upsample: bool = False
     codec: Literal["zstd", "jpeg", "source"] = "zstd"
     """How pixels are kept: lossless, JPEG of quality 90, or the scanner's own JPEG where a tile is a source tile."""
+    extra: tuple[Literal["tissue", "sharpness"], ...] = ()
+    """Columns beside the usual ones: the share of a tile that is tissue, and the variance of its Laplacian."""
 
     @model_validator(mode="after")
     def _each_class_has_one_rank(self) -> TileSettings:
         ranked = self.priority or ()
         if double := [name for name in dict.fromkeys(ranked) if ranked.count(name) > 1]:
             raise ValueError(f"priority names {double[0]!r} more than once")
+        if self.codec == "source" and "sharpness" in self.extra:
+            raise ValueError("sharpness is measured on pixels, which codec source never decodes")
         return self
 
     @property

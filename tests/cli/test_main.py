@@ -22,7 +22,7 @@ def test_results_go_to_stdout_and_progress_to_stderr(run: Run, slide: Path) -> N
         "slide  status  Stroma  Tumor  border  conflict\n"
         "-----  ------  ------  -----  ------  --------\n"
         "a      tiled       12     18       0         0\n"
-        "import reports and alignment checks (look at the pictures): tiles.zarr.imports\n"
+        "import reports, alignment checks and previews (look at the pictures): tiles.zarr.imports\n"
         "store: tiles.zarr. Next: w2wpath clean --folds 5\n"
     )
     assert ONE_TILED.fullmatch(said.err)
@@ -163,8 +163,8 @@ def test_wrong_usage_exits_2_and_does_nothing(run: Run, tmp_path: Path, words: l
         (
             "[tile]\ntilepx = 64\n",
             "s.toml: [tile] setting must be one of allow_upsample, anchor, class_map, classes, codec, "
-            "conflict_share, edge, include, label_share, max_mb, min_share, mpp, origin, plane, point_radius_um, "
-            "policy, priority, strict, stride_px, tile_px; "
+            "conflict_share, edge, extra, include, label_share, max_mb, min_share, mpp, origin, plane, "
+            "point_radius_um, policy, priority, strict, stride_px, tile_px; "
             "got 'tilepx'. Did you mean 'tile_px'?",
         ),
         ("[tiles]\n", "s.toml: table must be one of clean, heatmap, tile; got 'tiles'. Did you mean 'tile'?"),

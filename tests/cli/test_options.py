@@ -31,7 +31,8 @@ ABSENT = {
 """What help says where the default is None."""
 NO_SETTING = {"store", "out", "model", "patient", "run_name", "workers", "cohort", "slide_mpp", "config", "as_json"}
 """Options that say where or whose, not how."""
-NO_SETTING |= {"class_map", "cores", "patient_from", "scheduler", "shard", "overwrite", "dry_run"}  # what and how much
+# what to tile and how to go about it
+NO_SETTING |= {"class_map", "cores", "patient_from", "scheduler", "shard", "overwrite", "dry_run", "no_previews"}
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 OPTIONS = [
     (command, option)
@@ -56,7 +57,7 @@ def test_the_default_in_the_help_is_the_setting(command: str, option: Any) -> No
         return
     default = fields[name].default
     if isinstance(default, tuple):
-        default = ",".join(map(str, default))
+        default = ",".join(map(str, default)) or None
     if default is None and name not in ABSENT and command != "train":
         assert said_default(option.help) is None
     elif command == "train":

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from shapely.geometry import box
 
-from tests.conftest import coordinate_image, file_bytes, save_svs, write_geojson
+from tests.conftest import coordinate_image, feature, file_bytes, save_svs, write_geojson
 from tests.tiles.tasks import tile_or_die
 from w2wpath.config import TileSettings
-from w2wpath.errors import CohortError, StoreError
-from w2wpath.tiles.cohort import Outcome, tile
-from w2wpath.tiles.entries import Entry, read_cohort
-from w2wpath.tiles.store import TileStore
+from w2wpath.errors import CohortError, ConfigError, StoreError
+from w2wpath.tiles.cohort import Outcome, assign_patients, relabel, tile
+from w2wpath.tiles.entries import Entry, read_cohort, shard
+from w2wpath.tiles.estimate import estimates
+from w2wpath.tiles.store import SHARD_TILES, TileStore
 
 SETTINGS = TileSettings(tile_px=64)
 IMAGE = coordinate_image(640, 512)
@@ -316,3 +318,161 @@ def test_a_table_in_another_encoding_is_refused(tmp_path: Path) -> None:
         "not a readable CSV ('utf-8' codec can't decode byte 0xfc in position 12: invalid start byte). "
         "Save it as UTF-8, comma separated."
     )
+
+
+# what may be asked for ----------------------------------------------------------------------------------------------
+
+
+def test_more_columns_are_measured_where_they_are_asked_for(tmp_path: Path) -> None:
+    image = np.full((128, 256, 3), 245, dtype=np.uint8)
+    image[:, 128:] = np.where(np.indices((128, 128)).sum(axis=0)[..., None] % 2, (200, 90, 160), (120, 40, 90))
+    slide = save_svs(tmp_path / "a.svs", image)
+    rois = write_geojson(tmp_path / "a.geojson", [("Tumor", box(0, 0, 256, 128))])
+    wanted = SETTINGS.model_copy(update={"extra": ("tissue", "sharpness"), "tile_px": 64})
+    tile(tmp_path / "tiles.zarr", [Entry(slide, rois, "P1")], wanted)
+    columns = TileStore.open(tmp_path / "tiles.zarr").read("a").columns
+    right = columns["x0"] >= 128
+    assert columns["tissue_share"][right].min() > 0.9 > 0.1 > columns["tissue_share"][columns["x0"] == 0].max()
+    assert columns["sharpness"][right].min() > 1000
+    assert columns["sharpness"][~right].max() == 0
+    (again,) = tile(tmp_path / "tiles.zarr", [Entry(slide, rois, "P1")], wanted)
+    assert again.status == "unchanged"
+    (relabelled,) = tile(tmp_path / "tiles.zarr", [Entry(slide, rois, "P2")], wanted)
+    kept = TileStore.open(tmp_path / "tiles.zarr").read("a").columns
+    assert relabelled.status == "relabelled"
+    assert np.array_equal(kept["sharpness"], columns["sharpness"])
+    (without,) = tile(tmp_path / "tiles.zarr", [Entry(slide, rois, "P2")], SETTINGS)
+    assert without.status == "tiled"
+    assert "sharpness" not in TileStore.open(tmp_path / "tiles.zarr").read("a").columns
+
+
+def test_tiles_that_stay_get_new_labels_without_new_pixels(entries: list[Entry], tmp_path: Path) -> None:
+    tile(tmp_path / "tiles.zarr", entries[:1], SETTINGS)
+    shards = sorted((tmp_path / "tiles.zarr/slides/a/images/c").rglob("0"))
+    inodes = [path.stat().st_ino for path in shards if path.is_file()]
+    (outcome,) = tile(tmp_path / "tiles.zarr", [replace(entries[0], patient="other")], SETTINGS)
+    assert outcome.status == "relabelled"
+    assert [path.stat().st_ino for path in shards if path.is_file()] == inodes
+    (overwritten,) = tile(tmp_path / "tiles.zarr", [replace(entries[0], patient="other")], SETTINGS, overwrite=True)
+    assert overwritten.status == "tiled"
+    assert [path.stat().st_ino for path in shards if path.is_file()] != inodes
+
+
+def test_pictures_of_slides_and_classes_lie_beside_the_store(entries: list[Entry], tmp_path: Path) -> None:
+    tile(tmp_path / "tiles.zarr", entries[:1], SETTINGS)
+    made = {path.name for path in (tmp_path / "tiles.zarr.imports").iterdir()}
+    assert made == {"a.json", "a.alignment.png", "a.preview.png", "Stroma.tiles.png", "Tumor.tiles.png"}
+    tile(tmp_path / "bare.zarr", entries[:1], SETTINGS, previews=False)
+    assert {path.name for path in (tmp_path / "bare.zarr.imports").iterdir()} == {"a.json", "a.alignment.png"}
+
+
+@pytest.mark.parametrize("mpp", [0.019, 20.1, 352.8])
+def test_a_scale_that_no_microscope_has_is_refused(entries: list[Entry], tmp_path: Path, mpp: float) -> None:
+    (outcome,) = tile(tmp_path / "tiles.zarr", [replace(entries[0], slide_mpp=mpp)], SETTINGS)
+    assert outcome.error == (
+        f"{entries[0].slide}: {mpp:g} um/px (flag) is no microscope's. "
+        "Pass --slide-mpp (20x is about 0.5, 40x about 0.25)."
+    )
+
+
+def test_patients_are_found_in_names_or_in_a_table_of_cores(entries: list[Entry], tmp_path: Path) -> None:
+    unnamed = [replace(entry, patient=None) for entry in entries]
+    tile(tmp_path / "tiles.zarr", unnamed, SETTINGS, patient_from="^(.)")
+    assert TileStore.open(tmp_path / "tiles.zarr").table().patients == ("a", "b")
+    with pytest.raises(ConfigError) as caught:
+        tile(tmp_path / "other.zarr", unnamed, SETTINGS, patient_from="P[0-9]+")
+    assert str(caught.value) == (
+        "--patient-from: 'P[0-9]+' finds no patient in the slide name 'a'. "
+        "Mend the pattern, or give this slide's patient with --patient or the cohort's column."
+    )
+    (tmp_path / "cores.csv").write_text("slide,core,patient\nc,A-1,P1\n")
+    with pytest.raises(CohortError) as refused:
+        tile(tmp_path / "other.zarr", unnamed, SETTINGS, cores=tmp_path / "cores.csv")
+    assert str(refused.value) == (
+        f"{tmp_path / 'cores.csv'}: slide 'c' is not one of the 2 slide(s) there are. "
+        "Slides are named by their file stem."
+    )
+
+
+def test_cores_give_each_tile_its_patient(entries: list[Entry], tmp_path: Path) -> None:
+    document = json.loads(entries[0].rois.read_text())
+    for name, place in {"A-1": box(0, 0, 192, 512), "A-2": box(192, 0, 640, 512)}.items():
+        core = feature(None, place, objectType="tmaCore", name=name)
+        document["features"].append(core)
+    entries[0].rois.write_text(json.dumps(document))
+    (tmp_path / "cores.csv").write_text("slide,core,patient\na,A-1,P1\na,A-2,P2\n")
+    entry = replace(entries[0], patient=None, cores=tmp_path / "cores.csv")
+    (outcome,) = tile(tmp_path / "tiles.zarr", [entry], SETTINGS)
+    table = TileStore.open(tmp_path / "tiles.zarr").table()
+    assert (outcome.error, outcome.patient_guessed, table.patients) == ("", False, ("P1", "P2"))
+    assert np.array_equal(table.patient, (table.x0 + 32 >= 192).astype(int))
+
+
+def test_a_part_of_a_cohort_is_every_nth_slide() -> None:
+    entries = [Entry(Path(f"{name}.svs"), Path("r.geojson")) for name in "abcde"]
+    parts = [[entry.name for entry in shard(entries, f"{i}/3")] for i in (1, 2, 3)]
+    assert parts == [["a", "d"], ["b", "e"], ["c"]]
+
+
+@pytest.mark.parametrize("part", ["0/3", "4/3", "x", "1", "-1/3", "1/0"])
+def test_a_wrong_part_is_refused(part: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        shard([], part)
+    assert str(caught.value) == f"--shard must be i/N with i from 1 to N, like 3/8; got {part!r}."
+
+
+# relabel and patients -----------------------------------------------------------------------------------------------
+
+
+def test_relabel_changes_labels_and_no_pixel(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    for entry in entries:
+        write_geojson(entry.rois, [("Tumor", box(0, 0, 150, 128)), ("Stroma", box(150, 0, 384, 128))])
+    tile(store, entries, SETTINGS)
+    images = {name: TileStore.open(store).images(name) for name in "ab"}
+    changed = relabel(store, {"policy": "majority", "label_share": 0.2})
+    assert [outcome.status for outcome in changed] == ["relabelled", "relabelled"]
+    assert all(np.array_equal(TileStore.open(store).images(name), images[name]) for name in "ab")
+    assert [outcome.status for outcome in relabel(store, {})] == ["unchanged", "unchanged"]
+    fresh = tmp_path / "fresh.zarr"
+    tile(fresh, entries, SETTINGS.model_copy(update={"policy": "majority", "label_share": 0.2}))
+    assert TileStore.open(store).content_hash() == TileStore.open(fresh).content_hash()
+
+
+def test_relabel_takes_edited_annotations_of_one_slide(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    tile(store, entries, SETTINGS)
+    edited = write_geojson(tmp_path / "new.geojson", [("Necrosis", box(64, 0, 384, 128))])
+    (outcome,) = relabel(store, {}, {"a": edited})
+    assert (outcome.status, dict(outcome.by_class)) == ("relabelled", {"Necrosis": 10})
+    with pytest.raises(CohortError) as caught:
+        relabel(store, {}, {"z": edited})
+    assert str(caught.value) == (
+        f"{store}: slide 'z' is not one of the 2 slide(s) there are. Slides are named by their file stem."
+    )
+
+
+def test_patients_change_afterwards(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    tile(store, entries, SETTINGS)
+    (outcome,) = assign_patients(store, {("b", None): "patient a"}, "map.csv")
+    assert (outcome.slide, outcome.status) == ("b", "relabelled")
+    assert TileStore.open(store).table().patients == ("patient a",)
+
+
+# dry run ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_dry_run_tells_what_tiling_gives(entries: list[Entry], bad: Entry, tmp_path: Path) -> None:
+    found = estimates([*entries, bad], SETTINGS)
+    done = tile(tmp_path / "tiles.zarr", entries, SETTINGS)
+    assert [(one.slide, one.tiles, one.by_class, one.border) for one in found[:2]] == [
+        (outcome.slide, outcome.tiles, outcome.by_class, outcome.border) for outcome in done
+    ]
+    assert found[2].error == BAD.format(bad.slide)
+    assert all(one.seconds > 0 for one in found[:2])
+    folder = tmp_path / "tiles.zarr/slides/a/images/c"
+    stored = sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6
+    index = (16 * SHARD_TILES + 4) / 1e6  # of the one shard
+    assert dict(found[0].mb)["zstd"] == pytest.approx(stored - index, rel=0.05)
+    assert set(dict(found[0].mb)) == {"zstd", "jpeg"}

@@ -64,8 +64,9 @@ class Lines:
             now = time.monotonic()
             if now - shown >= PLAIN_EVERY_S and done_so_far < total:
                 shown = now
-                left = (now - began) / done_so_far * (total - done_so_far)
-                self.say(f"{what}: {done_so_far}/{total}, {_clock(left)} left{_after(note)}")
+                left = (now - began) / done_so_far * (total - done_so_far) if done_so_far else None
+                time_left = f", {_clock(left)} left" if left is not None else ""
+                self.say(f"{what}: {done_so_far}/{total}{time_left}{_after(note)}")
 
         yield step
         self.say(f"{what}: {done_so_far}/{total} in {_clock(time.monotonic() - began)}{_after(last_note)}")

@@ -71,6 +71,10 @@ def run(
         str | None, typer.Option(help="dask.distributed scheduler, like tcp://host:8786, instead of --workers.")
     ] = None,
     shard: Annotated[str | None, typer.Option(help="Part i/N of the cohort, for batch queues.")] = None,
+    extra: Annotated[
+        str | None, typer.Option(help="More columns: tissue (share of the tile), sharpness, comma separated.")
+    ] = None,
+    no_previews: Annotated[bool, typer.Option("--no-previews", help="Draw no pictures of the tiles.")] = False,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Cut again what the store already holds.")] = False,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Tell counts, time and room; write nothing.")] = False,
     config: options.Config = None,
@@ -92,6 +96,7 @@ def run(
         "policy": policy,
         "priority": options.names(priority),
         "codec": codec,
+        "extra": options.names(extra),
         "classes": options.names(classes),
         "class_map": load_class_map(class_map) if class_map is not None else None,
         "include": options.names(include),
@@ -128,6 +133,7 @@ def run(
         overwrite=overwrite,
         patient_from=patient_from,
         cores=cores,
+        previews=not no_previews,
         progress=make_progress(),
     )
     finish(store, outcomes, as_json=as_json)
@@ -250,5 +256,5 @@ def _tell(store: Path, outcomes: list[Outcome]) -> None:
             f"{guessed} slide(s) without a patient: each counts as a patient of its own. "
             "Say --patient if that is wrong."
         )
-    tell(f"import reports and alignment checks (look at the pictures): {imports(store)}")
+    tell(f"import reports, alignment checks and previews (look at the pictures): {imports(store)}")
     tell(f"store: {store}. Next: w2wpath clean --folds 5")

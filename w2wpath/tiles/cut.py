@@ -107,7 +107,8 @@ def _box(x0: int, y0: int, factor: float, scale: Scale) -> _Box:
     left, top, side = x0 / factor, y0 / factor, scale.side0 / factor
     column, row = math.floor(left + 1e-9), math.floor(top + 1e-9)
     width, height = math.ceil(left + side - 1e-9) - column, math.ceil(top + side - 1e-9) - row
-    return _Box(column, row, width, height, left - column, top - row, side)
+    # the division may fall short of a whole pixel by a last bit
+    return _Box(column, row, width, height, max(0.0, left - column), max(0.0, top - row), side)
 
 
 Held = dict[tuple[int, int], "Future[dict[tuple[int, int], Pixels | SlideError]]"]
@@ -236,19 +237,21 @@ class _Work:
         patch: Pixels = np.empty((box.height, box.width, 3), dtype=np.uint8)
         if box.column < 0 or box.row < 0 or self._beyond(box):
             patch[:] = self._background
+        whole = True
         for place in covered(self.blocks, box):
             block = held[place].result()[place]
             if isinstance(block, SlideError):
                 if self._damaged is None:
                     raise block
                 self._damaged(str(block))
-                return None
+                whole = False
+                continue
             left, top = place[0] * wide - box.column, place[1] * high - box.row
             from_x, from_y = max(0, -left), max(0, -top)
             part = block[from_y : box.height - top, from_x : box.width - left]
             height, width = part.shape[:2]
             patch[top + from_y : top + from_y + height, left + from_x : left + from_x + width] = part
-        return patch
+        return patch if whole else None
 
     def _beyond(self, box: _Box) -> bool:
         return box.column + box.width > self.blocks.width or box.row + box.height > self.blocks.height

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from w2wpath.config import TileSettings
 from w2wpath.errors import FrameError, writing
@@ -15,7 +18,7 @@ from w2wpath.qupath.alignment_picture import alignment_png
 from w2wpath.qupath.read import Rois, read_rois, require_regions
 from w2wpath.qupath.report import write_report
 from w2wpath.slides.contract import Slide
-from w2wpath.slides.tissue import tissue_of
+from w2wpath.slides.tissue import TissueMask, tissue_of
 from w2wpath.tiles.entries import Entry
 
 THUMBNAIL_PX = 1024
@@ -26,7 +29,17 @@ def imports(store_path: Path) -> Path:
     return store_path.with_name(f"{store_path.name}.imports")
 
 
-def import_rois(store_path: Path, entry: Entry, slide: Slide, settings: TileSettings) -> tuple[Rois, Frame]:
+@dataclass(frozen=True)
+class Imported:
+    """A slide's annotations and their frame, with the thumbnail (h, w, 3) and tissue that settled it."""
+
+    rois: Rois
+    frame: Frame
+    thumbnail: NDArray[np.uint8]
+    tissue: TissueMask
+
+
+def import_rois(store_path: Path, entry: Entry, slide: Slide, settings: TileSettings) -> Imported:
     """Read a slide's annotations and find their frame; report and picture are there even where both are refused.
 
     Raises
@@ -38,12 +51,13 @@ def import_rois(store_path: Path, entry: Entry, slide: Slide, settings: TileSett
     """
     rois = read_rois(entry.rois, settings, slide_mpp=slide.mpp)
     thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    tissue = tissue_of(thumbnail, slide.width0, slide.height0)
     wanted = entry.origin or settings.origin
     found = align(
         rois,
         slide,
         rois.frame if wanted == "auto" and rois.frame is not None else wanted,
-        tissue_of(thumbnail, slide.width0, slide.height0),
+        tissue,
         str(entry.slide),
     )
     rois = replace(rois, warnings=(*rois.warnings, *(found.warnings if rois.regions else ())))
@@ -57,7 +71,7 @@ def import_rois(store_path: Path, entry: Entry, slide: Slide, settings: TileSett
     require_regions(rois, strict=settings.strict)
     if found.frame is None:
         raise FrameError(f"{found.why} Picture: {picture}")
-    return rois, found.frame
+    return Imported(rois, found.frame, thumbnail, tissue)
 
 
 def _facts(found: Alignment, slide: str) -> dict[str, Any]:

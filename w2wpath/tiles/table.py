@@ -23,6 +23,8 @@ from w2wpath.tiles.shards import crc
 
 SCHEMA = 1
 COLUMNS = ("x0", "y0", "side0", "label", "roi", "patient", "core", "valid_share", "area_share", "tile_id")
+EXTRA = ("tissue_share", "sharpness")
+"""Columns that a slide has only where they were asked for."""
 
 
 @dataclass(frozen=True)
@@ -210,9 +212,10 @@ def write_slide(group: Path, tiles: SlideTiles, codec: Codec) -> None:
     The attribute ``checksum`` holds a crc32c of every array's ``zarr.json`` and of the attributes themselves; the
     arrays' chunks carry their own.
     """
-    for name in COLUMNS:
+    columns = (*COLUMNS, *(name for name in EXTRA if name in tiles.columns))
+    for name in columns:
         write_column(group / name, tiles.columns[name])
-    heads = {name: crc((group / name / "zarr.json").read_bytes()) for name in (*COLUMNS, *pixel_arrays(codec))}
+    heads = {name: crc((group / name / "zarr.json").read_bytes()) for name in (*columns, *pixel_arrays(codec))}
     attributes = json.loads(json.dumps(dict(tiles.attributes)))
     checksum = {"heads": heads, "attributes": checksum_of(attributes)}
     zarr.open_group(group, mode="a").update_attributes({**attributes, "checksum": checksum})
@@ -238,9 +241,10 @@ def read_attributes(group: Path) -> tuple[dict[str, Any], dict[str, int]]:
 
 def read_columns(group: Path, codec: Codec, heads: Mapping[str, int]) -> dict[str, NDArray[Any]]:
     """Read every column; also refuse a group of which some other file is lost."""
-    refuse_damaged_heads(group, heads, (*COLUMNS, *pixel_arrays(codec)))
+    columns = (*COLUMNS, *(name for name in EXTRA if name in heads))
+    refuse_damaged_heads(group, heads, (*columns, *pixel_arrays(codec)))
     refuse_lost_shards(group, codec)
-    return {name: read_column(group / name) for name in COLUMNS}
+    return {name: read_column(group / name) for name in columns}
 
 
 def refuse_damaged_heads(group: Path, heads: Mapping[str, int], names: Sequence[str]) -> None:
