@@ -47,8 +47,7 @@ def load_images(store: TileStore, table: TileTable) -> NDArray[np.uint8]:
             images = np.memmap(file, dtype=np.uint8, mode="w+", shape=shape)
     for index, slide in enumerate(table.slides):
         here = np.flatnonzero(table.slide == index)
-        whole = store.images(slide)
-        images[here] = whole[table.row[here]]
+        images[here] = store.images(slide, table.row[here])
     return images
 
 
