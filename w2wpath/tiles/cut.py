@@ -120,10 +120,11 @@ class _Cache:
     def __init__(self, blocks: Blocks, windows: list[list[_Box]], pool: ThreadPoolExecutor) -> None:
         self._blocks, self._pool = blocks, pool
         self._needs = [sorted({place for box in window for place in covered(blocks, box)}) for window in windows]
-        self._uses: dict[tuple[int, int], deque[int]] = {}
+        # lists: a deque takes 760 bytes, and a slide has 100,000 blocks
+        self._uses: dict[tuple[int, int], list[int]] = {}
         for number, places in enumerate(self._needs):
             for place in places:
-                self._uses.setdefault(place, deque()).append(number)
+                self._uses.setdefault(place, []).append(number)
         self._held: Held = {}
         self._most = max(1, CACHE_BYTES // (3 * blocks.block_width * blocks.block_height))
 
@@ -138,7 +139,7 @@ class _Cache:
         held = {place: self._held[place] for place in places}
         for place in places:
             uses = self._uses[place]
-            uses.popleft()
+            del uses[0]
             if not uses:
                 del self._held[place]
         if len(self._held) > self._most:
