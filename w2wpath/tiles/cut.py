@@ -22,7 +22,7 @@ RESAMPLE = "lanczos3"
 """The one antialiasing filter of every resize (Pillow's LANCZOS), recorded in stores and models."""
 WINDOW = 64
 """Tiles whose blocks are fetched ahead together."""
-PER_TASK = 4
+PER_TASK = 8
 """Tiles or blocks of one task: fewer cost time for handing over, more leave threads idle at the end of a window."""
 CACHE_BYTES = 192 << 20
 """Decoded blocks kept at most, beyond those that the tiles in work need."""
