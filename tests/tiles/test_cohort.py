@@ -15,6 +15,7 @@ from tests.conftest import coordinate_image, feature, file_bytes, save_svs, writ
 from tests.tiles.tasks import tile_or_die
 from w2wpath.config import TileSettings
 from w2wpath.errors import CohortError, ConfigError, StoreError
+from w2wpath.progress import Silent
 from w2wpath.tiles.cohort import Outcome, assign_patients, relabel, tile
 from w2wpath.tiles.entries import Entry, read_cohort, shard
 from w2wpath.tiles.estimate import estimates
@@ -364,6 +365,20 @@ def test_pictures_of_slides_and_classes_lie_beside_the_store(entries: list[Entry
     assert made == {"a.json", "a.alignment.png", "a.preview.png", "Stroma.tiles.png", "Tumor.tiles.png"}
     tile(tmp_path / "bare.zarr", entries[:1], SETTINGS, previews=False)
     assert {path.name for path in (tmp_path / "bare.zarr.imports").iterdir()} == {"a.json", "a.alignment.png"}
+
+
+def test_a_damaged_slide_of_the_store_costs_others_only_the_sheets(entries: list[Entry], tmp_path: Path) -> None:
+    store = tmp_path / "tiles.zarr"
+    tile(store, entries[:1], SETTINGS)
+    (store / "slides" / "a" / "x0" / "zarr.json").unlink()
+    said: list[str] = []
+    progress = Silent()
+    progress.say = said.append
+    (outcome,) = tile(store, entries[1:], SETTINGS, progress=progress)
+    assert outcome.status == "tiled"
+    assert [line.partition(" (")[0] for line in said] == [
+        f"warning: no sheets of tiles were drawn. {store}: the tiles of slide 'a' cannot be read"
+    ]
 
 
 @pytest.mark.parametrize("mpp", [0.019, 20.1, 352.8])

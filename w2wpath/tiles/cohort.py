@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import TileSettings
-from w2wpath.errors import DiskError, SlideError, W2wError
+from w2wpath.errors import DiskError, SlideError, StoreError, W2wError
 from w2wpath.frames import Scale, tile_scale
 from w2wpath.progress import Progress, Silent, Step
 from w2wpath.provenance import append_line, fingerprint, record
@@ -137,7 +137,10 @@ def tile(
             step(1, f"{outcome.slide}: {outcome.tiles} tiles, {outcome.status}")
     ordered = [outcomes[entry.name] for entry in entries]
     if previews and any(outcome.status in ("tiled", "relabelled") for outcome in ordered):
-        draw_classes(store)
+        try:
+            draw_classes(store)
+        except StoreError as error:  # another slide of the store is damaged: the work of this run is done all the same
+            progress.say(f"warning: no sheets of tiles were drawn. {error}")
     append_line(
         store.path.with_name(f"{store.path.name}.provenance.jsonl"),
         record(
