@@ -28,7 +28,7 @@ lint: $(STAMP) ## ruff, ruff format, mypy --strict
 	$(BIN)/mypy
 
 check-long: $(STAMP) ## the tests that take minutes
-	$(BIN)/python -m pytest -m long tests tests/speed/memory_tile.py
+	$(BIN)/python -m pytest -m long
 
 chain-crc27: $(STAMP) ## the four commands on the crc27 cohort of the test data, timed and scored
 	$(BIN)/python pipelines/crc27/chain.py --data $(DATA)/crc27 --out $(CHAIN)
