@@ -16,7 +16,8 @@ from tests.tiles.tasks import tile_or_die
 from w2wpath.config import TileSettings
 from w2wpath.errors import CohortError, ConfigError, StoreError
 from w2wpath.progress import Silent
-from w2wpath.tiles.cohort import Outcome, assign_patients, relabel, tile
+from w2wpath.tiles.changes import assign_patients, relabel
+from w2wpath.tiles.cohort import Outcome, tile
 from w2wpath.tiles.entries import Entry, read_cohort, shard
 from w2wpath.tiles.estimate import estimates
 from w2wpath.tiles.store import SHARD_TILES, TileStore

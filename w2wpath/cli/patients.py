@@ -19,7 +19,7 @@ def run(
     as_json: options.Json = False,
 ) -> None:
     """Say whose slides, or whose TMA cores, the tiles of a store are."""
-    from w2wpath.tiles.cohort import assign_patients
+    from w2wpath.tiles.changes import assign_patients
     from w2wpath.tiles.patients import read_patient_map
 
     finish(store, assign_patients(store, read_patient_map(table), str(table)), as_json=as_json)

@@ -34,7 +34,7 @@ def run(
 ) -> None:
     """Label stored tiles by another policy, other shares, or edited annotations of the same slides."""
     from w2wpath.config import load_class_map
-    from w2wpath.tiles.cohort import relabel
+    from w2wpath.tiles.changes import relabel
     from w2wpath.tiles.entries import read_cohort
 
     changes = {

@@ -17,7 +17,7 @@ from w2wpath.errors import DiskError, SlideError, StoreError, W2wError
 from w2wpath.frames import Scale, tile_scale
 from w2wpath.progress import Progress, Silent, Step
 from w2wpath.provenance import append_line, fingerprint, record
-from w2wpath.qupath.read import Rois, read_rois, require_regions
+from w2wpath.qupath.read import Rois
 from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import open_slide, require_mpp
 from w2wpath.slides.tissue import TissueMask
@@ -29,7 +29,6 @@ from w2wpath.tiles.layout import lay_out
 from w2wpath.tiles.measures import sharpness
 from w2wpath.tiles.patients import PatientOf, Table, patient_of, read_cores, require_slides
 from w2wpath.tiles.pictures import draw_classes, draw_slide
-from w2wpath.tiles.relabel import relabelled, stored_settings, with_patients
 from w2wpath.tiles.store import SlideTiles, StoreSpec, TileStore
 
 PLAUSIBLE_MPP = (0.02, 20.0)
@@ -217,7 +216,7 @@ def _tile_slide(store: TileStore, job: Job, step: Step | None) -> Outcome:
             status = "unchanged"
         if job.previews and status != "unchanged":
             draw_slide(store, entry.name, read, slide, settings)
-    return _told(store, entry.name, status, read.rois, tuple(damaged), guessed=job.patient.source == "slide name")
+    return told(store, entry.name, status, read.rois, tuple(damaged), guessed=job.patient.source == "slide name")
 
 
 def _equal(had: Mapping[str, Any], tiles: SlideTiles, *keys: str) -> bool:
@@ -314,9 +313,10 @@ def _pixels(
             yield encoded
 
 
-def _told(
+def told(
     store: TileStore, name: str, status: str, rois: Rois | None, damaged: tuple[str, ...], *, guessed: bool
 ) -> Outcome:
+    """Return what became of a slide that is in the store."""
     counts = store.attributes(name)["counts"]
     return Outcome(
         name,
@@ -331,73 +331,3 @@ def _told(
         damaged,
         guessed,
     )
-
-
-def relabel(store_path: Path, changes: Mapping[str, Any], rois: Mapping[str, Path] | None = None) -> list[Outcome]:
-    """Give stored tiles other labels without reading a pixel.
-
-    Parameters
-    ----------
-    changes
-        Settings of `tile` that shall change (policy, shares, classes ...); the others stay as each slide has them.
-    rois
-        Edited annotations by slide name: these slides only. Without, all slides by their stored shares.
-
-    Raises
-    ------
-    CohortError
-        A slide is not in the store.
-    """
-    store = TileStore.open(store_path)
-    require_slides({(name, None): "" for name in rois or ()}, store.slides(), str(store.path))
-    return [_relabel_slide(store, name, changes, (rois or {}).get(name)) for name in rois or store.slides()]
-
-
-def _relabel_slide(store: TileStore, name: str, changes: Mapping[str, Any], path: Path | None) -> Outcome:
-    try:
-        tiles = store.read(name)
-        settings = TileSettings(**{**stored_settings(tiles).model_dump(), **changes})
-        rois = None
-        if path is not None:
-            rois = read_rois(path, settings, slide_mpp=tiles.attributes["slide_mpp"])
-            require_regions(rois, strict=settings.strict)
-        return _replaced(store, name, tiles, relabelled(tiles, rois, None, settings), rois)
-    except DiskError:
-        raise
-    except W2wError as error:
-        return Outcome(name, "failed", error=str(error))
-
-
-def assign_patients(store_path: Path, table: Table, where: str) -> list[Outcome]:
-    """Give the slides that `table` names other patients, without reading a pixel.
-
-    Parameters
-    ----------
-    table, where
-        Of :func:`w2wpath.tiles.patients.read_patient_map`, and the file's name for messages.
-
-    Raises
-    ------
-    CohortError
-        A slide is not in the store.
-    """
-    store = TileStore.open(store_path)
-    require_slides(table, store.slides(), where)
-    return [_assign_slide(store, name, table, where) for name in dict.fromkeys(slide for slide, _ in table)]
-
-
-def _assign_slide(store: TileStore, name: str, table: Table, where: str) -> Outcome:
-    try:
-        tiles = store.read(name)
-        return _replaced(store, name, tiles, with_patients(tiles, patient_of(name, table=table, where=where)), None)
-    except DiskError:
-        raise
-    except W2wError as error:
-        return Outcome(name, "failed", error=str(error))
-
-
-def _replaced(store: TileStore, name: str, had: SlideTiles, now: SlideTiles, rois: Rois | None) -> Outcome:
-    same = had.attributes["labels_hash"] == now.attributes["labels_hash"]
-    if not same:
-        store.replace_labels(name, now)
-    return _told(store, name, "unchanged" if same else "relabelled", rois, (), guessed=False)
