@@ -45,6 +45,14 @@ def test_a_slide_that_is_not_there_is_an_error_in_words(run: Run, tiled: Path, t
     )
 
 
+def test_a_misspelt_policy_is_an_error_in_words(run: Run, tiled: Path) -> None:
+    said = run("relabel", "--policy", "majorty")
+    assert (said.code, said.last) == (
+        1,
+        "error: tile: policy: input should be 'drop-conflict', 'majority', 'priority' or 'multi'; got 'majorty'.",
+    )
+
+
 def test_patients_come_from_a_table(run: Run, tiled: Path, tmp_path: Path) -> None:
     (tmp_path / "map.csv").write_text("slide,patient\na,P9\n")
     said = run("patients", "map.csv")

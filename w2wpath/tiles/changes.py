@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from w2wpath.config import TileSettings
+from w2wpath.config import TileSettings, load
 from w2wpath.errors import DiskError, W2wError
 from w2wpath.qupath.read import Rois, read_rois, require_regions
 from w2wpath.tiles.cohort import Outcome, told
@@ -38,7 +38,7 @@ def relabel(store_path: Path, changes: Mapping[str, Any], rois: Mapping[str, Pat
 def _relabel_slide(store: TileStore, name: str, changes: Mapping[str, Any], path: Path | None) -> Outcome:
     try:
         tiles = store.read(name)
-        settings = TileSettings(**{**stored_settings(tiles).model_dump(), **changes})
+        settings = load(TileSettings, "tile", None, changes, stored_settings(tiles).model_dump())
         rois = None
         if path is not None:
             rois = read_rois(path, settings, slide_mpp=tiles.attributes["slide_mpp"])
