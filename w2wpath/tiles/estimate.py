@@ -19,6 +19,7 @@ from w2wpath.tiles.codecs import encoder
 from w2wpath.tiles.cohort import scale_on
 from w2wpath.tiles.cut import cut, refuse_source
 from w2wpath.tiles.entries import Entry
+from w2wpath.tiles.imports import THUMBNAIL_PX, find_frame
 from w2wpath.tiles.layout import lay_out
 
 SAMPLE = 128
@@ -49,15 +50,11 @@ def estimate(entry: Entry, settings: TileSettings) -> Estimate:
 
 
 def _estimate(entry: Entry, settings: TileSettings) -> Estimate:
-    from w2wpath.qupath.align import align
-
     with open_slide(entry.slide, slide_mpp=entry.slide_mpp) as slide:
         scale = scale_on(slide, settings)
         rois = read_rois(entry.rois, settings, slide_mpp=slide.mpp)
         require_regions(rois, strict=settings.strict)
-        wanted = entry.origin or settings.origin
-        wanted = rois.frame if wanted == "auto" and rois.frame is not None else wanted
-        found = align(rois, slide, wanted, tissue_mask(slide), str(entry.slide))
+        found = find_frame(rois, entry, slide, settings, tissue_mask(slide, max_px=THUMBNAIL_PX))
         if found.frame is None:
             return Estimate(entry.name, error=found.why)
         tiles = lay_out(slide, entry.slide, scale, rois, found.frame, entry.patient, settings, fingerprint(entry.slide))

@@ -52,14 +52,7 @@ def import_rois(store_path: Path, entry: Entry, slide: Slide, settings: TileSett
     rois = read_rois(entry.rois, settings, slide_mpp=slide.mpp)
     thumbnail = slide.thumbnail(THUMBNAIL_PX)
     tissue = tissue_of(thumbnail, slide.width0, slide.height0)
-    wanted = entry.origin or settings.origin
-    found = align(
-        rois,
-        slide,
-        rois.frame if wanted == "auto" and rois.frame is not None else wanted,
-        tissue,
-        str(entry.slide),
-    )
+    found = find_frame(rois, entry, slide, settings, tissue)
     rois = replace(rois, warnings=(*rois.warnings, *(found.warnings if rois.regions else ())))
     home = imports(store_path)
     with writing(home):
@@ -72,6 +65,14 @@ def import_rois(store_path: Path, entry: Entry, slide: Slide, settings: TileSett
     if found.frame is None:
         raise FrameError(f"{found.why} Picture: {picture}")
     return Imported(rois, found.frame, thumbnail, tissue)
+
+
+def find_frame(rois: Rois, entry: Entry, slide: Slide, settings: TileSettings, tissue: TissueMask) -> Alignment:
+    """Find the frame of a slide's annotations: as the entry says, else the settings, else the format, else by score."""
+    wanted = entry.origin or settings.origin
+    if wanted == "auto" and rois.frame is not None:
+        wanted = rois.frame
+    return align(rois, slide, wanted, tissue, str(entry.slide))
 
 
 def _facts(found: Alignment, slide: str) -> dict[str, Any]:
