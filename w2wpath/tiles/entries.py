@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from w2wpath.errors import CohortError, ConfigError, did_you_mean
 from w2wpath.frames import ORIGINS
+from w2wpath.tiles.tables import csv_rows
 
 COLUMNS = ("slide", "rois", "patient", "slide_mpp", "origin", "cores")
 NEEDED = ("slide", "rois")
@@ -40,13 +40,7 @@ def read_cohort(path: Path) -> list[Entry]:
         The file is missing or empty, a column is missing or unknown, a cell is empty or wrong, or two slides
         share a file stem.
     """
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except FileNotFoundError:
-        raise CohortError(f"{path}: no such cohort table. Give a CSV with columns slide, rois, patient.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(f"{path}: not a readable CSV ({error}). Save it as UTF-8, comma separated.") from None
+    rows = csv_rows(path, "cohort", "slide, rois, patient")
     if not rows:
         raise CohortError(f"{path}: holds no slide. Give one row per slide below the header slide, rois, patient.")
     for line, row in enumerate(rows, start=2):

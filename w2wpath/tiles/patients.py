@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import csv
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -13,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.errors import CohortError, ConfigError, did_you_mean
+from w2wpath.tiles.tables import csv_rows
 
 COLUMNS = ("slide", "core", "patient")
 Source = Literal["given", "regex", "cores", "slide name"]
@@ -196,13 +196,7 @@ def require_slides(table: Table, known: Sequence[str], where: str) -> None:
 
 def _read(path: Path, what: str, needed: Sequence[str]) -> dict[tuple[str, str | None], str]:
     asked = ", ".join(COLUMNS)
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            rows = list(csv.DictReader(file, strict=True))
-    except FileNotFoundError:
-        raise CohortError(f"{path}: no such {what} table. Give a CSV with columns {asked}.") from None
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise CohortError(f"{path}: not a readable CSV ({error}). Save it as UTF-8, comma separated.") from None
+    rows = csv_rows(path, what, asked)
     if not rows:
         raise CohortError(f"{path}: holds no {what}. Give rows below the header {asked}.")
     for column in rows[0]:
