@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from pydantic import ValidationError
 
 from tests.conftest import ROOT
 from w2wpath.config import (
+    PAPER,
     STAGES,
     ClassMap,
     ClassRule,
@@ -144,6 +146,94 @@ def test_clean_hands_on_the_part_that_builds_networks() -> None:
     net = CleanSettings(folds=3, seed=5, backbone="resnet18").net()
     assert type(net) is NetSettings
     assert (net.seed, net.backbone) == (5, "resnet18")
+
+
+# presets ------------------------------------------------------------------------------------------------------------
+
+BOTH = pytest.mark.parametrize("preset", ["recommended", "paper"])
+NETS = pytest.mark.parametrize("model", [NetSettings, CleanSettings])
+
+
+@NETS
+def test_the_paper_preset_differs_in_its_table_and_nowhere_else(model: type[NetSettings]) -> None:
+    recommended, paper = model().model_dump(), model(preset="paper").model_dump()
+    assert recommended["preset"] == "recommended"
+    assert {key for key in paper if paper[key] != recommended[key]} == {"preset", *PAPER}
+    assert {key: paper[key] for key in PAPER} == PAPER
+
+
+def test_naming_the_default_preset_changes_nothing() -> None:
+    assert NetSettings(preset="recommended") == NetSettings()
+
+
+@pytest.mark.parametrize("key", sorted(PAPER))
+def test_what_is_stated_wins_over_the_preset(key: str) -> None:
+    # also where the stated value is the default of the other preset
+    stated = getattr(NetSettings(), key)
+    found = NetSettings(**{"preset": "paper", key: stated})
+    assert getattr(found, key) == stated != PAPER[key]
+    assert all(getattr(found, other) == PAPER[other] for other in PAPER if other != key)
+
+
+def test_a_flag_wins_over_toml_over_the_preset(toml: Callable[[str], Path]) -> None:
+    file = toml("[clean]\npreset = 'paper'\nlr = 0.1\ndraws = 100\n")
+    found = load(CleanSettings, "clean", file, {"draws": 7, "lr": None})
+    assert (found.preset, found.lr, found.draws, found.momentum) == ("paper", 0.1, 7, 0.0)
+    assert load(CleanSettings, "clean", file, {"preset": "recommended"}).momentum == NetSettings().momentum
+
+
+def test_an_unknown_preset_is_refused_in_words() -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(CleanSettings, "clean", None, {"preset": "papre"})
+    assert str(caught.value) == "clean: preset: input should be 'recommended' or 'paper'; got 'papre'."
+
+
+@BOTH
+@NETS
+def test_settings_that_were_written_are_read_back_the_same(model: type[NetSettings], preset: str) -> None:
+    settings = model(preset=preset, seed=3, draws=9, weights=Path("w.safetensors"))  # type: ignore[arg-type]
+    for dumped in (settings.model_dump(), json.loads(json.dumps(settings.model_dump(mode="json")))):
+        assert model(**dumped) == settings
+        assert model(**dumped).digest() == settings.digest()
+        # as the settings of a run of clean are the base of train
+        assert load(model, "train", None, {"seed": 4}, base=dumped) == settings.model_copy(update={"seed": 4})
+
+
+@BOTH
+def test_clean_hands_on_its_preset(preset: str) -> None:
+    given = CleanSettings(preset=preset, label_weight=0.5)  # type: ignore[arg-type]
+    assert given.net().model_dump() == {key: value for key, value in given.model_dump().items() if key != "folds"}
+
+
+@pytest.mark.parametrize(
+    ("flags", "words"),
+    [
+        ({"track_every": 5}, "track_every is for tracker 'exact'; the moving average follows every epoch"),
+        (
+            {"preset": "paper", "track_every": 3},
+            "max_epochs must be a multiple of track_every (3)",
+        ),
+        (
+            {"tracker": "exact", "track_every": 50},
+            "track_every must be below std_window (40): one measurement has no std",
+        ),
+        ({"micro_batch": 65}, "micro_batch must not exceed batch_size (64)"),
+        ({"micro_batch": 1}, "micro_batch: input should be greater than or equal to 2; got 1"),
+        ({"track_every": 0}, "track_every: input should be greater than or equal to 1; got 0"),
+        ({"doubt_below": 0.0}, "doubt_below: input should be greater than 0; got 0.0"),
+        ({"min_separation": 1.5}, "min_separation: input should be less than or equal to 1; got 1.5"),
+    ],
+)
+def test_settings_that_contradict_each_other_are_refused_in_words(flags: dict[str, object], words: str) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(CleanSettings, "clean", None, flags)
+    assert str(caught.value) == f"clean: {words}."
+
+
+def test_settings_that_agree_are_accepted() -> None:
+    assert NetSettings(tracker="exact", track_every=5).track_every == 5
+    assert NetSettings(preset="paper", track_every=5).max_epochs == 200
+    assert NetSettings(batch_size=32, micro_batch=32).micro_batch == 32
 
 
 # class maps ---------------------------------------------------------------------------------------------------------

@@ -22,7 +22,6 @@ FIELD = {"stride": "stride_px"}
 """Options whose setting has another name."""
 ABSENT = {
     "stride_px": "tile-px",
-    "wiped_epochs": "as many as its Wise ran",
     "threshold": "the model's own",
     "draws": "as the model's threshold",
     "point_radius_um": "leave them out",
@@ -62,6 +61,9 @@ def test_the_default_in_the_help_is_the_setting(command: str, option: Any) -> No
         assert said_default(option.help) is None
     elif command == "train":
         assert said_default(option.help) == "as in the run of clean"
+        assert option.default is None
+    elif isinstance(default, bool) and option.secondary_opts:
+        assert said_default(option.help) == str(default)
         assert option.default is None
     elif isinstance(default, bool):
         assert (option.is_flag, default) == (True, False)

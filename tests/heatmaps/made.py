@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from tests.conftest import save_svs
 from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
+from w2wpath.w2wnet.quality import Reference
 
 PX = 64
 CLASSES = ("Stroma", "Tumor")
@@ -37,6 +38,7 @@ class Draws:
 
     u_n: NDArray[np.float64]
     epistemic_n: NDArray[np.float64]
+    draws_n: NDArray[np.int64]
 
 
 @dataclass
@@ -48,15 +50,20 @@ class ColourReader:
     mpp: float = 0.5
     threshold: float = THRESHOLD
     draws: int = 25
-    asked: list[tuple[int, int, int]] = field(default_factory=list)
-    """(tiles, draws, seed) of each call."""
+    quality: Reference | None = None
+    asked: list[tuple[int, int, int, float | None]] = field(default_factory=list)
+    """(tiles, draws, seed, around) of each call."""
 
-    def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], Draws]:
-        self.asked.append((len(images), draws, seed))
+    def predict(
+        self, images: NDArray[np.uint8], *, draws: int, seed: int, around: float | None
+    ) -> tuple[NDArray[np.float32], Draws]:
+        self.asked.append((len(images), draws, seed, around))
         assert images.shape[1:] == (self.tile_px, self.tile_px, 3)
         nearest = np.linalg.norm(images.mean(axis=(1, 2))[:, None] - PALETTE, axis=2).argmin(axis=1)
         probs = np.where(np.arange(len(self.classes)) == CLASS_OF[nearest][:, None], 0.75, 0.25)
-        return probs.astype(np.float32), Draws(U_OF[nearest], U_OF[nearest] / 2)
+        # when free to, it draws the colours 4, 5, 6 and 7 times
+        had = np.full(len(images), draws) if around is None else 4 + nearest
+        return probs.astype(np.float32), Draws(U_OF[nearest], U_OF[nearest] / 2, had)
 
 
 def picture(seen: NDArray[np.int64] = SEEN, side0: int = PX) -> NDArray[np.uint8]:
@@ -95,6 +102,7 @@ def made_maps(state: list[int], predicted: list[int], *, columns: int, side0: in
         slide_mpp=0.5,
         threshold=THRESHOLD,
         state=states,
+        reason=(states == UNCERTAIN).astype(np.uint8),
         probs_nk=np.where(analysed[:, None], probs, np.nan).astype(np.float32),
         u=np.where(analysed, u, np.nan).astype(np.float32),
         epistemic=np.where(analysed, u / 2, np.nan).astype(np.float32),

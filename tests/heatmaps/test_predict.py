@@ -6,19 +6,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
+from scipy.ndimage import gaussian_filter
 
 from tests.conftest import save_svs
 from tests.heatmaps.made import CLASS_OF, GLASS, PX, SEEN, U_OF, ColourReader, picture, save_slide, state_of
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ConfigError, MissingMppError
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps, read_slide
+from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps, read_slide
 from w2wpath.progress import Silent
 from w2wpath.slides.reader import open_slide
+from w2wpath.w2wnet.quality import Reference, measure
 
 SETTINGS = HeatmapSettings(batch_size=5)
 
 
-def read(path: Path, reader: ColourReader | None = None, *, threshold: float | None = None) -> Maps:
+def read(
+    path: Path, reader: ColourReader | None = None, *, threshold: float | None = None, adaptive: bool = True
+) -> Maps:
     reader = reader or ColourReader()
     with open_slide(path) as slide:
         return read_slide(
@@ -26,6 +31,7 @@ def read(path: Path, reader: ColourReader | None = None, *, threshold: float | N
             reader,
             threshold=reader.threshold if threshold is None else threshold,
             draws=reader.draws,
+            adaptive=adaptive,
             settings=SETTINGS,
             progress=Silent(),
         )
@@ -77,8 +83,20 @@ def test_a_threshold_of_zero_masks_everything_that_is_not_surely_known(tmp_path:
 
 def test_the_reader_gets_whole_batches_and_a_seed_of_their_place(tmp_path: Path) -> None:
     reader = ColourReader()
-    read(save_slide(tmp_path / "a.svs"), reader)
-    assert reader.asked == [(5, 25, 0), (5, 25, 5), (5, 25, 10), (5, 25, 15)]
+    read(save_slide(tmp_path / "a.svs"), reader, adaptive=False)
+    assert reader.asked == [(5, 25, 0, None), (5, 25, 5, None), (5, 25, 10, None), (5, 25, 15, None)]
+
+
+def test_adaptive_draws_go_around_the_threshold_that_masks(tmp_path: Path) -> None:
+    reader = ColourReader()
+    maps = read(save_slide(tmp_path / "a.svs"), reader, threshold=0.2)
+    assert {(draws, around) for _, draws, _, around in reader.asked} == {(25, 0.2)}
+    assert maps.mean_draws == pytest.approx((4 + SEEN[SEEN != GLASS]).mean())
+    assert read(tmp_path / "a.svs", adaptive=False).mean_draws == 25.0
+
+
+def test_where_nothing_is_analysed_there_is_no_mean_number_of_draws(tmp_path: Path) -> None:
+    assert read(save_slide(tmp_path / "a.svs", seen=np.full((4, 6), GLASS))).mean_draws is None
 
 
 def test_a_slide_without_tissue_is_not_analysed_at_all(tmp_path: Path) -> None:
@@ -124,3 +142,47 @@ def test_a_slide_without_scale_names_the_flag(tmp_path: Path) -> None:
     assert str(caught.value) == (
         f"{path}: no um/px in the header. Pass --slide-mpp (20x is about 0.5, 40x about 0.25)."
     )
+
+
+def textured(blurred: NDArray[np.bool_]) -> NDArray[np.uint8]:
+    """A picture of 5 x 6 tiles that look like stained tissue; some of them out of focus."""
+    random = np.random.default_rng(5)
+    tiles = []
+    for soft in blurred.ravel():
+        density = gaussian_filter(random.random((PX, PX)), 0.7) * 0.8 + 0.2
+        stain = np.exp(-density[..., None] * np.array([0.6, 1.4, 0.7])) * 255
+        tiles.append(gaussian_filter(stain, (2, 2, 0)) if soft else stain)
+    rows = [np.concatenate(tiles[i : i + 6], axis=1) for i in range(0, 30, 6)]
+    return np.concatenate(rows).clip(0, 255).astype(np.uint8)
+
+
+def test_blurred_tiles_of_a_slide_are_uncertain_for_their_focus_and_a_wholly_blurred_slide_too(tmp_path: Path) -> None:
+    some = np.zeros((5, 6), dtype=bool)
+    some[1, 2] = some[3, 4] = True
+    sharp = measure(
+        textured(np.zeros((5, 6), dtype=bool)).reshape(5, PX, 6, PX, 3).swapaxes(1, 2).reshape(-1, PX, PX, 3)
+    )
+    reader = ColourReader(threshold=0.9, quality=Reference.learn(sharp, np.arange(30) // 10))
+    for name, blurred in (("some", some), ("all", np.ones((5, 6), dtype=bool))):
+        maps = read(save_svs(tmp_path / f"{name}.svs", textured(blurred), mpp=0.5), reader)
+        assert np.array_equal(maps.reason == REASONS.index("focus"), blurred.ravel())
+        assert np.array_equal(maps.state, np.where(blurred.ravel(), UNCERTAIN, CONFIDENT))
+
+
+def test_image_quality_is_left_out_when_the_settings_say_so(tmp_path: Path) -> None:
+    path = save_svs(tmp_path / "a.svs", textured(np.ones((5, 6), dtype=bool)), mpp=0.5)
+    odd = Reference(centre=(90.0, 0.0, 0.3, 0.3), within=(0.1,) * 4, between=(0.1,) * 4, tiles=9, slides=3)
+    reader = ColourReader(threshold=0.9, quality=odd)
+    with open_slide(path) as slide:
+        settings = SETTINGS.model_copy(update={"quality": False})
+        maps = read_slide(slide, reader, threshold=0.9, draws=25, adaptive=True, settings=settings, progress=Silent())
+    assert (maps.state == CONFIDENT).all()
+    assert (read(path, reader).reason == REASONS.index("focus")).all()
+
+
+def test_a_tile_with_two_reasons_names_the_one_that_can_be_seen(tmp_path: Path) -> None:
+    path = save_svs(tmp_path / "a.svs", textured(np.ones((5, 6), dtype=bool)), mpp=0.5)
+    odd = Reference(centre=(90.0, 0.0, 0.3, 0.3), within=(0.1,) * 4, between=(0.1,) * 4, tiles=9, slides=3)
+    maps = read(path, ColourReader(threshold=-1.0, quality=odd))
+    assert (maps.reason == REASONS.index("focus")).all()
+    assert (read(path, ColourReader(threshold=-1.0)).reason == REASONS.index("uncertain")).all()

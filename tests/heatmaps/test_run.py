@@ -46,7 +46,7 @@ def test_five_files_are_made_and_nothing_is_left_over(made: Heatmap) -> None:
 
 def test_the_table_has_every_tile_with_the_numbers_of_the_maps(made: Heatmap) -> None:
     rows = list(csv.DictReader(io.StringIO(named(made, "tiles.csv").read_text("utf-8"))))
-    assert list(rows[0]) == ["x0", "y0", "side0", "state", "class", "P(Stroma)", "P(Tumor)", "u", "epistemic"]
+    assert list(rows[0]) == ["x0", "y0", "side0", "state", "reason", "class", "P(Stroma)", "P(Tumor)", "u", "epistemic"]
     assert len(rows) == SEEN.size
     for row, seen, state in zip(rows, SEEN.ravel(), state_of(SEEN.ravel()), strict=True):
         assert (row["side0"], row["state"]) == (str(PX), STATES[state])
@@ -75,12 +75,14 @@ def test_the_summary_counts_what_the_maps_hold(made: Heatmap) -> None:
             "confident": counts[CONFIDENT],
             "uncertain": counts[UNCERTAIN],
         },
+        "uncertain_because": {"uncertain": counts[UNCERTAIN], "focus": 0, "background": 0, "colour": 0},
         "uncertain_share": counts[UNCERTAIN] / (counts[CONFIDENT] + counts[UNCERTAIN]),
         "confident_area_mm2": {
             name: round(int(((state == CONFIDENT) & (CLASS_OF[seen] == index)).sum()) * area, 6)
             for index, name in enumerate(CLASSES)
         },
         "threshold": 0.3,
+        "mean_draws": round(float((4 + seen[seen != GLASS]).mean()), 2),
         "tile_side_level0_px": PX,
         "slide_um_per_px": 0.5,
         "qupath_frame": "qupath",
@@ -253,4 +255,4 @@ def test_a_threshold_of_another_number_of_draws_is_refused(tmp_path: Path) -> No
     )
     reader = ColourReader()
     heatmap(path, reader, tmp_path / "out", HeatmapSettings(draws=5, threshold=0.1))
-    assert {draws for _, draws, _ in reader.asked} == {5}
+    assert {(draws, around) for _, draws, _, around in reader.asked} == {(5, None)}

@@ -58,7 +58,7 @@ side = 512
 maps = Maps(
     classes=("Stroma", "Tumor"), x0=place % 400 * side, y0=place // 400 * side, side0=side, step0=side,
     width0=400 * side, height0=(n // 400 + 1) * side, slide_mpp=0.25, threshold=0.5,
-    state=(1 + place % 2).astype(np.uint8), probs_nk=probs, u=u, epistemic=u,
+    state=(1 + place % 2).astype(np.uint8), reason=(place % 2).astype(np.uint8), probs_nk=probs, u=u, epistemic=u,
 )
 frame = Frame("qupath", 0, 0, maps.width0, maps.height0)
 with tempfile.TemporaryDirectory() as folder:

@@ -11,7 +11,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,26 +22,49 @@ from tests.conftest import ROOT, file_bytes
 from tests.w2wnet.conftest import (
     CLASSES,
     NOISE,
+    PX,
     QUICK,
     FakeLearner,
     FakeRun,
+    Heard,
+    Interrupted,
+    MortalLearner,
+    MortalRun,
     add_slide,
+    blurred,
+    cut_up,
+    epochs_in,
     fake_learner,
+    glass,
     make_store,
     new_store,
     planted,
     shown,
+    tissue,
     write_truth,
 )
 from w2wpath.config import CleanSettings
-from w2wpath.errors import FoldError, StoreError
+from w2wpath.errors import ConfigError, FoldError, StoreError
 from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.w2wnet import (
+    checkpoint,
+    decide,
+    fit,
+    folds,
+    learner,
+    ledger,
+    quality,
+    split,
+    stopping,
+    trackers,
+    uncertainty,
+)
 from w2wpath.w2wnet import clean as clean_module
-from w2wpath.w2wnet import fit, folds, learner, ledger, split, stopping, uncertainty
 from w2wpath.w2wnet.clean import clean
 from w2wpath.w2wnet.folds import FoldTable, make_folds, sides
 from w2wpath.w2wnet.learner import Rows
 from w2wpath.w2wnet.ledger import COLUMNS, EXCLUDED, KEPT, REASONS, UNDECIDED, Decisions, read_decisions, runs
+from w2wpath.w2wnet.quality import Reference, measure
 
 
 @dataclass
@@ -77,7 +100,7 @@ def cleaned(store: TileStore, settings: CleanSettings = QUICK) -> tuple[TileTabl
 
 
 def same(one: Decisions, other: Decisions) -> bool:
-    columns = all(np.array_equal(getattr(one, c), getattr(other, c), equal_nan=c in ("u", "score")) for c in COLUMNS)
+    columns = all(getattr(one, c).tobytes() == getattr(other, c).tobytes() for c in COLUMNS)
     return columns and json.dumps(one.about["folds"]) == json.dumps(other.about["folds"])
 
 
@@ -151,8 +174,8 @@ def test_a_tie_of_votes_is_undecided_and_says_so(store: TileStore, monkeypatch: 
 
     def only_even_folds_exclude(*args: object) -> object:
         run, said = whole(*args)  # type: ignore[arg-type]  # passed on as they came
-        said.excluded_n[:] = args[4] % 2 == 0  # type: ignore[operator]  # the seed, 0 + fold
-        return run, said
+        exclude = args[4] % 2 == 0  # type: ignore[operator]  # the seed, 0 + fold
+        return run, replace(said, severity_n=np.full(len(said.severity_n), 2.0 if exclude else 0.0))
 
     monkeypatch.setattr(clean_module, "fit_wise", only_even_folds_exclude)
     _, decisions = cleaned(store)
@@ -175,7 +198,10 @@ def test_no_network_ever_meets_its_test_patients(store: TileStore) -> None:
 # leakage ------------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("module", [clean_module, fit, folds, learner, ledger, split, stopping, uncertainty])
+DECIDING = [clean_module, checkpoint, decide, fit, folds, learner, ledger, quality, split, stopping, trackers]
+
+
+@pytest.mark.parametrize("module", [*DECIDING, uncertainty])
 def test_nothing_that_decides_can_be_given_the_truth(module: object) -> None:
     tree = ast.parse(inspect.getsource(module))  # type: ignore[arg-type]  # modules they are
     words = [node.arg for node in ast.walk(tree) if isinstance(node, ast.arg)]
@@ -248,19 +274,6 @@ def test_an_interrupted_run_goes_on_after_its_last_whole_fold(store: TileStore, 
     assert same(decisions, expected)
 
 
-class Heard:
-    """A progress that keeps what is said."""
-
-    def __init__(self) -> None:
-        from w2wpath.progress import Silent
-
-        self.track = Silent().track
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
-
-
 def test_folds_that_are_taken_up_are_named(store: TileStore) -> None:
     with pytest.raises(KeyboardInterrupt):
         clean(store, Spy(store, 2), QUICK, home_of(store))
@@ -282,8 +295,10 @@ def test_a_second_run_leaves_every_byte_of_the_first_and_of_the_tiles(store: Til
     assert before.items() <= file_bytes(store.path).items()
 
 
-@pytest.mark.parametrize("other", [{"seed": 5}, {"folds": 2}, {"draws": 9}, {"label_weight": 0.0}])
-def test_other_settings_begin_a_run_of_their_own(store: TileStore, other: dict[str, int]) -> None:
+@pytest.mark.parametrize(
+    "other", [{"seed": 5}, {"folds": 2}, {"draws": 9}, {"label_weight": 0.0}, {"quality": True}, {"tracker": "exact"}]
+)
+def test_other_settings_begin_a_run_of_their_own(store: TileStore, other: dict[str, object]) -> None:
     with pytest.raises(KeyboardInterrupt):
         clean(store, Spy(store, 1), QUICK, home_of(store))
     (interrupted,) = home_of(store).iterdir()
@@ -294,11 +309,12 @@ def test_other_settings_begin_a_run_of_their_own(store: TileStore, other: dict[s
     assert spy.seeds == [settings.seed + k for k in range(settings.folds)]
 
 
-def test_another_device_goes_on_with_the_same_run(store: TileStore) -> None:
+@pytest.mark.parametrize("other", [{"device": "auto"}, {"compile": True}, {"loader_workers": 1}])
+def test_another_device_goes_on_with_the_same_run(store: TileStore, other: dict[str, object]) -> None:
     with pytest.raises(KeyboardInterrupt):
         clean(store, Spy(store, 1), QUICK, home_of(store))
     (interrupted,) = home_of(store).iterdir()
-    _, decisions = cleaned(store, QUICK.model_copy(update={"device": "auto"}))
+    _, decisions = cleaned(store, QUICK.model_copy(update=other))
     assert decisions.run == interrupted.name
 
 
@@ -355,19 +371,96 @@ def test_a_fold_of_which_a_part_reached_the_disk_is_trained_again(store: TileSto
     assert same(decisions, expected)
 
 
+def mortal(
+    store: TileStore, dies_at: int | None, fold: int = 1
+) -> tuple[Callable[[TileTable], object], list[MortalRun]]:
+    """What `clean` takes: its networks are kept, and that of `fold` dies before its call number `dies_at`."""
+    runs: list[MortalRun] = []
+
+    class Learner(MortalLearner):
+        def start(self, rows: Rows, labels: NDArray[np.int16], seed: int) -> MortalRun:
+            self.dies_at = dies_at if seed == fold else None
+            runs.append(super().start(rows, labels, seed))
+            return runs[-1]
+
+    return lambda table: Learner(FakeLearner(shown(store, table))), runs
+
+
+def chunks(store: TileStore, run: str) -> dict[str, bytes]:
+    """The bytes of a run's arrays; its attributes tell times and names."""
+    found = file_bytes(store.path / "decisions" / run)
+    return {name: data for name, data in found.items() if not name.endswith("zarr.json")}
+
+
+@pytest.mark.parametrize("settings", [QUICK, QUICK.model_copy(update={"tracker": "exact", "track_every": 2})])
+def test_k18_a_run_that_died_in_a_fold_goes_on_after_its_last_epoch(
+    store: TileStore, settings: CleanSettings, tmp_path: Path
+) -> None:
+    whole, networks = mortal(store, None)
+    _, expected = clean(store, whole, settings, tmp_path / "elsewhere")  # type: ignore[arg-type]
+    calls = networks[1].called
+    # while training, in the exact passes after the stop, and in those over unseen patients
+    for at in (3, len(calls) - 12, len(calls) - 2):
+        home = tmp_path / f"died at {at}"
+        dying, _ = mortal(store, at)
+        with pytest.raises(Interrupted):
+            clean(store, dying, settings, home)  # type: ignore[arg-type]
+        (interrupted,) = home.iterdir()
+        assert [path.name for path in interrupted.glob("*.checkpoint")] == ["fold-1.checkpoint"]
+        finished = epochs_in(interrupted / "fold-1.checkpoint")
+        assert 0 < finished <= calls[:at].count("epoch")
+        again, networks = mortal(store, None)
+        _, decisions = clean(store, again, settings, home)  # type: ignore[arg-type]
+        assert decisions.run == interrupted.name
+        assert chunks(store, decisions.run) == chunks(store, expected.run)
+        assert same(decisions, expected)
+        # fold 1 was whole; of fold 2 only what was missing is trained
+        assert networks[0].called.count("epoch") == calls.count("epoch") - finished
+        assert list(interrupted.glob("*.checkpoint")) == []
+
+
+def test_a_finished_run_leaves_no_checkpoint(store: TileStore) -> None:
+    _, decisions = cleaned(store)
+    names = sorted(path.name for path in (home_of(store) / decisions.run).iterdir())
+    assert names == ["done", "fold-0.npz", "fold-1.npz", "fold-2.npz", "folds.csv", "key.json"]
+
+
+def test_a_checkpoint_left_between_the_end_of_a_fold_and_its_removal_is_removed(store: TileStore) -> None:
+    with pytest.raises(KeyboardInterrupt):
+        clean(store, Spy(store, 2), QUICK, home_of(store))
+    (interrupted,) = home_of(store).iterdir()
+    (interrupted / "fold-0.checkpoint").write_bytes(b"of a fold that is whole")
+    cleaned(store)
+    assert list(interrupted.glob("*.checkpoint")) == []
+
+
+def test_where_training_goes_on_is_said(store: TileStore) -> None:
+    dying, _ = mortal(store, 3, fold=0)
+    with pytest.raises(Interrupted):
+        clean(store, dying, QUICK, home_of(store))  # type: ignore[arg-type]
+    heard = Heard()
+    clean(store, fake_learner(store), QUICK, home_of(store), heard)
+    assert heard.lines == ["fold 1/3: goes on after epoch 3"]
+
+
 HANGS = """
 import sys, time
 from pathlib import Path
-from tests.w2wnet.conftest import QUICK, FakeLearner, shown
+from tests.w2wnet.conftest import QUICK, FakeLearner, FakeRun, shown
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.clean import clean
 
+class HangingRun(FakeRun):
+    def epoch(self):
+        if self.epochs == 3:
+            print("in fold 2, epoch 4", flush=True)
+            time.sleep(300)
+        return super().epoch()
+
 class Hangs(FakeLearner):
     def start(self, rows, labels, seed):
-        if seed == 2:
-            print("in fold 2", flush=True)
-            time.sleep(300)
-        return super().start(rows, labels, seed)
+        run = super().start(rows, labels, seed)
+        return HangingRun(**vars(run)) if seed == 2 else run
 
 store = TileStore.open(sys.argv[1])
 clean(store, lambda table: Hangs(shown(store, table)), QUICK, Path(sys.argv[2]))
@@ -375,22 +468,172 @@ clean(store, lambda table: Hangs(shown(store, table)), QUICK, Path(sys.argv[2]))
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGKILL"), reason="this system has no SIGKILL")
-def test_a_killed_process_loses_only_the_fold_it_was_in(store: TileStore, tmp_path: Path) -> None:
+def test_k18_a_killed_process_loses_only_the_epoch_it_was_in(store: TileStore, tmp_path: Path) -> None:
     expected = uninterrupted(store, tmp_path)
     before = file_bytes(store.path)
     command = [sys.executable, "-c", HANGS, str(store.path), str(home_of(store))]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "in fold 2\n"
+        assert process.stdout.readline() == "in fold 2, epoch 4\n"
         process.send_signal(signal.SIGKILL)
         process.wait(timeout=60)
     assert process.returncode == -signal.SIGKILL
     assert file_bytes(store.path) == before
-    spy = Spy(store)
-    _, decisions = clean(store, spy, QUICK, home_of(store))
-    assert spy.seeds == [2]
+    again, networks = mortal(store, None)
+    _, decisions = clean(store, again, QUICK, home_of(store))  # type: ignore[arg-type]
     assert same(decisions, expected)
+    trained = len(expected.about["folds"][2]["stop"]["deltas"])
+    assert [run.called.count("epoch") for run in networks] == [trained - 3]
+
+
+# image quality ------------------------------------------------------------------------------------------------------
+
+GOOD, BLURRED, EMPTY, FLIPPED, TORN = range(5)
+KIND_OF_TILE = np.zeros(48, dtype=np.int64)
+KIND_OF_TILE[[5, 22, 34, 40, 11, 26, 30, 47]] = np.repeat([BLURRED, EMPTY, FLIPPED, TORN], 2)
+"""What each of a slide's tiles is; the two of a kind are of both patients."""
+WITH_QUALITY = QUICK.model_copy(update={"quality": True})
+TISSUE_PX = 64
+CONTENT = np.arange(48) // 2 % 3
+
+
+class TornRun(FakeRun):
+    """Of torn tiles, whose content counts from len(CLASSES), it names the class that they show, but is not sure."""
+
+    def draw(self, rows: Rows) -> NDArray[np.float32]:
+        content = self.content_n[rows]
+        says = content % len(CLASSES)
+        sure, other = np.where(content < len(CLASSES), 30.0, 40.0), np.where(content < len(CLASSES), 1.0, 26.0)
+        gamma = self.random.gamma(np.where(says[:, None] == np.arange(len(CLASSES)), sure[:, None], other[:, None]))
+        return (gamma / gamma.sum(axis=1, keepdims=True)).astype(np.float32)
+
+
+class TornLearner(FakeLearner):
+    def start(self, rows: Rows, labels: NDArray[np.int16], seed: int) -> TornRun:
+        return TornRun(**vars(super().start(rows, labels, seed)))
+
+
+def tissue_store(path: Path, defocused: tuple[str, ...] = ()) -> TileStore:
+    """Three slides of tissue, two patients each; of the `defocused` patients every tile is out of focus."""
+    store = new_store(path, TISSUE_PX)
+    for slide in range(3):
+        patients = [f"p{2 * slide}", f"p{2 * slide + 1}"]
+        field = tissue(7 * TISSUE_PX, seed=slide)
+        sharp, soft = cut_up(field, TISSUE_PX)[:48], cut_up(blurred(field, 2.5), TISSUE_PX)[:48]
+        bare = cut_up(glass(7 * TISSUE_PX, seed=slide), TISSUE_PX)[:48]
+        is_soft = (KIND_OF_TILE == BLURRED) | np.isin(np.array(patients)[np.arange(48) % 2], defocused)
+        pixels = np.where(is_soft[:, None, None, None], soft, sharp)
+        pixels = np.where((KIND_OF_TILE == EMPTY)[:, None, None, None], bare, pixels)
+        label = np.where(KIND_OF_TILE == FLIPPED, (CONTENT + 1) % 3, CONTENT)
+        add_slide(store, f"s{slide}", CONTENT, label, patients, pixels)
+    return store
+
+
+def clean_tissue(store: TileStore, settings: CleanSettings = WITH_QUALITY) -> tuple[TileTable, Decisions]:
+    content = np.tile(np.where(KIND_OF_TILE == TORN, CONTENT + len(CLASSES), CONTENT), 3)
+    return clean(store, lambda table: TornLearner(content), settings, home_of(store))
+
+
+@pytest.fixture(scope="module")
+def cleaned_tissue(tmp_path_factory: pytest.TempPathFactory) -> tuple[TileStore, TileTable, Decisions]:
+    store = tissue_store(tmp_path_factory.mktemp("tissue") / "tiles.zarr")
+    return store, *clean_tissue(store)
+
+
+CleanedTissue = tuple[TileStore, TileTable, Decisions]
+
+
+def reasons(decisions: Decisions, kind: int) -> list[str]:
+    mine = np.tile(np.equal(KIND_OF_TILE, kind), 3)
+    return [REASONS[i] for i in decisions.reason[mine]]
+
+
+def test_each_planted_tile_is_excluded_for_what_is_wrong_with_it(cleaned_tissue: CleanedTissue) -> None:
+    _, _, decisions = cleaned_tissue
+    assert reasons(decisions, BLURRED) == ["focus"] * 6
+    assert reasons(decisions, EMPTY) == ["background"] * 6
+    assert reasons(decisions, FLIPPED) == ["label"] * 6
+    assert reasons(decisions, TORN) == ["uncertain"] * 6
+    spurious = np.tile(KIND_OF_TILE != GOOD, 3)
+    assert (decisions.state[spurious] == EXCLUDED).all()
+    assert (decisions.state[~spurious] == EXCLUDED).mean() < 0.03
+
+
+def test_the_score_exceeds_1_where_every_vote_excludes(cleaned_tissue: CleanedTissue) -> None:
+    _, _, decisions = cleaned_tissue
+    votes = [decisions.votes[i][decisions.votes[i] >= 0] for i in range(len(decisions.votes))]
+    assert all(score > 1 for score, own in zip(decisions.score, votes, strict=True) if own.all())
+    assert all(score <= 1 for score, own in zip(decisions.score, votes, strict=True) if not own.any())
+    assert (decisions.score >= 0).all()
+
+
+def test_without_quality_only_the_network_excludes(tmp_path: Path) -> None:
+    store = tissue_store(tmp_path / "tiles.zarr")
+    _, decisions = clean_tissue(store, QUICK)
+    assert [about["quality"] for about in decisions.about["folds"]] == [None] * 3
+    assert np.array_equal(decisions.state == EXCLUDED, np.tile(KIND_OF_TILE >= FLIPPED, 3))
+    assert {REASONS[i] for i in decisions.reason} == {"", "label", "uncertain"}
+
+
+def test_the_image_quality_reference_is_that_of_the_training_side(cleaned_tissue: CleanedTissue) -> None:
+    store, table, decisions = cleaned_tissue
+    features = np.concatenate([measure(store.images(slide)) for slide in table.slides])
+    for k, about in enumerate(decisions.about["folds"]):
+        train = decisions.fold != k
+        assert Reference(**about["quality"]) == Reference.learn(features[train], table.slide[train])
+    assert read_decisions(store, table).about["folds"] == json.loads(json.dumps(decisions.about["folds"]))
+
+
+def test_k15_pixels_of_test_patients_change_no_reference_and_no_vote_of_their_fold(
+    cleaned_tissue: CleanedTissue, tmp_path: Path
+) -> None:
+    _, table, before = cleaned_tissue
+    left_out = tuple(name for i, name in enumerate(table.patients) if (before.fold[table.patient == i] == 0).all())
+    assert len(left_out) == 2
+    _, after = clean_tissue(tissue_store(tmp_path / "tiles.zarr", defocused=left_out))
+    assert np.array_equal(before.fold, after.fold)
+    assert before.about["folds"][0] == after.about["folds"][0]
+    assert np.array_equal(before.votes[:, 0], after.votes[:, 0])
+    # the folds that train on them see it
+    for k in (1, 2):
+        assert before.about["folds"][k]["quality"] != after.about["folds"][k]["quality"]
+        assert not np.array_equal(before.votes[:, k], after.votes[:, k])
+
+
+def test_a_fold_that_learned_nothing_excludes_nothing_by_quality_either(tmp_path: Path) -> None:
+    store = tissue_store(tmp_path / "tiles.zarr")
+    _, decisions = clean(store, lambda table: FakeLearner(np.full(table.n, NOISE)), WITH_QUALITY, home_of(store))
+    assert [about["stop"]["reason"] for about in decisions.about["folds"]] == ["degenerate"] * 3
+    assert (decisions.state == KEPT).all()
+
+
+def small_store(path: Path, px: int) -> TileStore:
+    store = new_store(path, px)
+    content = np.arange(27) // 3 % 3
+    pixels = np.random.default_rng(0).integers(0, 256, (27, px, px, 3), dtype=np.uint8)
+    add_slide(store, "s", content, content, ["a", "b", "c"], pixels)
+    return store
+
+
+def test_tiles_too_small_for_image_quality_are_refused_before_any_training(tmp_path: Path) -> None:
+    store = small_store(tmp_path / "tiles.zarr", 15)
+    before = file_bytes(tmp_path)
+    with pytest.raises(ConfigError) as caught:
+        clean(store, never, WITH_QUALITY, home_of(store))
+    assert str(caught.value) == (
+        f"{store.path}: tiles of 15 px are too small for the image-quality score, which needs 16. "
+        "Pass --no-quality, or tile larger."
+    )
+    assert file_bytes(tmp_path) == before
+
+
+@pytest.mark.parametrize(("px", "settings"), [(15, QUICK), (16, WITH_QUALITY)])
+def test_small_tiles_can_be_cleaned(tmp_path: Path, px: int, settings: CleanSettings) -> None:
+    store = small_store(tmp_path / "tiles.zarr", px)
+    _, decisions = clean(store, lambda table: FakeLearner(table.label.astype(np.int64)), settings, home_of(store))
+    assert sum(decisions.counts().values()) == 27
+    assert px < PX
 
 
 # refusals -----------------------------------------------------------------------------------------------------------

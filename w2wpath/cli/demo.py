@@ -63,6 +63,7 @@ def run(
         backbone="resnet10t",
         folds=5,
         max_epochs=max_epochs,
+        wiped_epochs=max_epochs,
         batch_size=32,
         mask_batch=8,
         device=device or "auto",

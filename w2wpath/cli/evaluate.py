@@ -54,10 +54,9 @@ def run(
 
         flags = {"wiped_epochs": wiped_epochs, "device": device, "precision": precision}
         settings = load(CleanSettings, "evaluate", None, flags, base=decisions.about["settings"])
-        epochs = settings.wiped_epochs or max(fold["stop"]["epoch"] for fold in decisions.about["folds"])
         fitter = WipedFitter(Tiles.of(opened, tiles, settings))
         accuracies = cross_validate(
-            tiles, decisions, fitter, known, epochs=epochs, seed=settings.seed, progress=make_progress()
+            tiles, decisions, fitter, known, epochs=settings.wiped_epochs, seed=settings.seed, progress=make_progress()
         )
     if as_json:
         tell_json(summary(decisions.run, detection, accuracies))

@@ -18,9 +18,14 @@ from w2wpath.slides.reader import require_mpp
 from w2wpath.slides.tissue import tissue_mask
 from w2wpath.tiles.cut import cut
 from w2wpath.tiles.grid import grid
+from w2wpath.w2wnet.quality import FEATURES, Reference, judge, measure
+from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
 
 NOT_ANALYSED, CONFIDENT, UNCERTAIN = 0, 1, 2
 STATES = ("not analysed", "confident", "uncertain")
+REASONS = ("", "uncertain", *QUALITY_REASONS)
+"""Why a tile is in state uncertain: its u is above the threshold, or its image quality is bad; the latter is named
+where both hold, since it is what a person can see."""
 
 
 class Uncertain(Protocol):
@@ -34,6 +39,11 @@ class Uncertain(Protocol):
     @property
     def epistemic_n(self) -> NDArray[np.float64]:
         """Part of u by which the draws disagree (n,)."""
+        ...
+
+    @property
+    def draws_n(self) -> NDArray[np.int64]:
+        """Draws that each tile had (n,)."""
         ...
 
 
@@ -65,8 +75,19 @@ class Reader(Protocol):
         """MC passes that the threshold was taken with."""
         ...
 
-    def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], Uncertain]:
-        """Return probabilities (n, k) of tiles (n, h, w, 3), and their draws."""
+    @property
+    def quality(self) -> Reference | None:
+        """Reference of the image-quality score; None where the model has none."""
+        ...
+
+    def predict(
+        self, images: NDArray[np.uint8], *, draws: int, seed: int, around: float | None
+    ) -> tuple[NDArray[np.float32], Uncertain]:
+        """Return probabilities (n, k) of tiles (n, h, w, 3), and their draws.
+
+        With a threshold `around`, a tile gets as many draws as its side of it needs, at most `draws`. With None, it
+        gets `draws`.
+        """
         ...
 
 
@@ -82,8 +103,12 @@ class Maps:
         Side and grid step of tiles, size of the slide, in level-0 pixels.
     state
         (n,) uint8: not analysed, confident, uncertain.
+    reason
+        (n,) uint8 index into REASONS.
     probs_nk, u, epistemic
         (n, k), (n,), (n,) float32; NaN where not analysed.
+    mean_draws
+        MC passes of an analysed tile, on average; None where nothing was analysed.
     """
 
     classes: tuple[str, ...]
@@ -96,9 +121,11 @@ class Maps:
     slide_mpp: float
     threshold: float
     state: NDArray[np.uint8]
+    reason: NDArray[np.uint8]
     probs_nk: NDArray[np.float32]
     u: NDArray[np.float32]
     epistemic: NDArray[np.float32]
+    mean_draws: float | None = None
 
     @property
     def predicted(self) -> NDArray[np.int64]:
@@ -114,6 +141,7 @@ def read_slide(
     *,
     threshold: float,
     draws: int,
+    adaptive: bool,
     settings: HeatmapSettings,
     progress: Progress,
 ) -> Maps:
@@ -125,6 +153,8 @@ def read_slide(
         A tile with u above it is uncertain (strictly, R22).
     draws
         MC passes behind each u.
+    adaptive
+        End the passes of a tile when it is clear on which side of `threshold` its u of `draws` passes would lie (S12).
 
     Raises
     ------
@@ -141,6 +171,9 @@ def read_slide(
     probs = np.full((n, k), np.nan, dtype=np.float32)
     u = np.full(n, np.nan, dtype=np.float32)
     epistemic = np.full(n, np.nan, dtype=np.float32)
+    drawn = np.zeros(n, dtype=np.int64)
+    reference = model.quality if settings.quality else None
+    features = np.zeros((n, len(FEATURES)), dtype=np.float32)
     todo = np.flatnonzero(tissue)
     pixels = cut(slide, x0[todo], y0[todo], scale)
     with progress.track(f"read {slide.path.name}", len(todo)) as step:
@@ -148,10 +181,13 @@ def read_slide(
             images = np.stack(list(islice(pixels, settings.batch_size)))
             rows = todo[start : start + len(images)]
             # the masks depend on the place of the batch only, so a run can be repeated
-            probs[rows], said = model.predict(images, draws=draws, seed=start)
-            u[rows], epistemic[rows] = said.u_n, said.epistemic_n
+            probs[rows], said = model.predict(images, draws=draws, seed=start, around=threshold if adaptive else None)
+            u[rows], epistemic[rows], drawn[rows] = said.u_n, said.epistemic_n, said.draws_n
+            if reference is not None:
+                features[rows] = measure(images)
             step(len(images), "")
-    state = np.where(tissue, np.where(u > threshold, UNCERTAIN, CONFIDENT), NOT_ANALYSED).astype(np.uint8)
+    reason = _reasons(u, threshold, features, tissue, reference)
+    state = np.where(tissue, np.where(reason > 0, UNCERTAIN, CONFIDENT), NOT_ANALYSED).astype(np.uint8)
     return Maps(
         classes=model.classes,
         x0=x0,
@@ -163,10 +199,28 @@ def read_slide(
         slide_mpp=slide_mpp,
         threshold=threshold,
         state=state,
+        reason=reason,
         probs_nk=probs,
         u=u,
         epistemic=epistemic,
+        mean_draws=float(drawn[todo].mean()) if len(todo) else None,
     )
+
+
+def _reasons(
+    u: NDArray[np.float32],
+    threshold: float,
+    features: NDArray[np.float32],
+    tissue: NDArray[np.bool_],
+    reference: Reference | None,
+) -> NDArray[np.uint8]:
+    reason = np.where(tissue & (u > threshold), REASONS.index("uncertain"), 0).astype(np.uint8)
+    if reference is not None and tissue.any():
+        analysed = np.flatnonzero(tissue)
+        quality = judge(features[analysed], np.zeros(len(analysed), dtype=np.intp), reference)
+        bad = analysed[quality.bad_n]
+        reason[bad] = REASONS.index(QUALITY_REASONS[0]) + quality.severity_nr[quality.bad_n].argmax(axis=1)
+    return reason
 
 
 def _scale(slide: Slide, slide_mpp: float, model: Reader) -> Scale:

@@ -18,7 +18,7 @@ from w2wpath.errors import ConfigError, DiskError, ModelError, did_you_mean, wri
 from w2wpath.frames import ORIGINS, stated_frame, um
 from w2wpath.heatmaps.geojson import qupath_regions, qupath_tiles
 from w2wpath.heatmaps.png import overlay_png
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN, Maps, Reader, read_slide
+from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, REASONS, STATES, UNCERTAIN, Maps, Reader, read_slide
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import fingerprint, record
 from w2wpath.qupath.write import size_warning, write_regions, write_tiles
@@ -81,6 +81,8 @@ def heatmap(
             model,
             threshold=threshold,
             draws=settings.draws or model.draws,
+            # who states a number of draws gets that number
+            adaptive=settings.draws is None,
             settings=settings,
             progress=progress,
         )
@@ -137,12 +139,14 @@ def _summary(maps: Maps, name: str, frame: str) -> dict[str, Any]:
     return {
         "slide": name,
         "tiles": {state: int((maps.state == code).sum()) for code, state in enumerate(STATES)},
+        "uncertain_because": {name: int((maps.reason == code).sum()) for code, name in enumerate(REASONS) if code},
         "uncertain_share": uncertain / analysed if analysed else None,
         "confident_area_mm2": {
             name: round(float((confident & (maps.predicted == index)).sum() * tile_mm2), 6)
             for index, name in enumerate(maps.classes)
         },
         "threshold": maps.threshold,
+        "mean_draws": None if maps.mean_draws is None else round(maps.mean_draws, 2),
         "tile_side_level0_px": maps.side0,
         "slide_um_per_px": maps.slide_mpp,
         "qupath_frame": frame,
@@ -153,9 +157,10 @@ def _table(maps: Maps) -> str:
     """Return a CSV of every tile; x0, y0, side0 are level-0 pixels of the slide frame, cells empty if not analysed."""
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(["x0", "y0", "side0", "state", "class", *(f"P({name})" for name in maps.classes), "u", "epistemic"])
+    says = ["state", "reason", "class", *(f"P({name})" for name in maps.classes), "u", "epistemic"]
+    lines.writerow(["x0", "y0", "side0", *says])
     for i, best in enumerate(maps.predicted):
-        where = [maps.x0[i], maps.y0[i], maps.side0, STATES[maps.state[i]]]
+        where = [maps.x0[i], maps.y0[i], maps.side0, STATES[maps.state[i]], REASONS[maps.reason[i]]]
         numbers = [*maps.probs_nk[i], maps.u[i], maps.epistemic[i]]
         said = ["", *[""] * len(numbers)] if best < 0 else [maps.classes[best], *(f"{x:.4f}" for x in numbers)]
         lines.writerow([*where, *said])

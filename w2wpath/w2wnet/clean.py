@@ -13,26 +13,28 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import CleanSettings
-from w2wpath.errors import StoreError, writing
+from w2wpath.errors import ConfigError, StoreError, writing
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record, write_whole
 from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.w2wnet.checkpoint import RESULT_FREE
+from w2wpath.w2wnet.decide import REASONS as EXCLUSIONS
+from w2wpath.w2wnet.decide import join
 from w2wpath.w2wnet.fit import draw_exact, fit_wise
 from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, make_folds, sides
 from w2wpath.w2wnet.learner import Learner
 from w2wpath.w2wnet.ledger import KEPT, REASONS, UNDECIDED, Decisions, new_run, runs, vote, write_decisions
+from w2wpath.w2wnet.quality import FEATURES, SMALLEST_PX, Reference, judge, measure
 
-RESULT_FREE = frozenset({"device"})
-"""Settings that may differ when an interrupted run goes on."""
+IMAGES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What fold k says: votes on its training tiles, uncertainty of its test tiles. Rows index the table."""
+    """What fold k says: severities of its training tiles, uncertainty of its test tiles. Rows index the table."""
 
     train_rows: NDArray[np.intp]
-    excluded: NDArray[np.bool_]
-    score: NDArray[np.float32]
+    severity_nr: NDArray[np.float32]
     test_rows: NDArray[np.intp]
     test_mean_nk: NDArray[np.float32]
     test_u: NDArray[np.float32]
@@ -54,10 +56,12 @@ def clean(
         Makes the learner for a table of tiles.
     home
         Folder for what belongs to runs (``clean/<run>/``). A run there that was interrupted, with the same settings
-        on the same store, is taken up after its last whole fold.
+        on the same store, is taken up after the last epoch that it finished.
 
     Raises
     ------
+    ConfigError
+        Tiles are too small for the image-quality score.
     StoreError
         No tile has a label.
     FoldError
@@ -74,19 +78,22 @@ def clean(
     folds = make_folds(
         judged.patients, judged.classes, judged.patient, judged.label, folds=settings.folds, seed=settings.seed
     )
+    features = _features(store, judged, progress) if settings.quality else None
     store_hash = store.content_hash()
     run = _find_or_begin(home, settings, store_hash, folds)
     fold_n = folds.fold_n(judged.patients, judged.patient)
     results: list[FoldResult] = []
     learner: Learner | None = None
     for k in range(settings.folds):
+        checkpoint = home / run / f"fold-{k}.checkpoint"
         found = _read_fold(home / run / f"fold-{k}.npz")
         if found is None:
             learner = learner or learner_for(table)
-            found = _clean_fold(learner, judged, rows, fold_n, k, settings, progress)
+            found = _clean_fold(learner, judged, rows, fold_n, k, features, settings, progress, checkpoint)
             _write_fold(home / run / f"fold-{k}.npz", found)
         else:
             progress.say(f"fold {k + 1}: taken from the interrupted run {run}")
+        checkpoint.unlink(missing_ok=True)
         results.append(found)
     about = record(
         "clean",
@@ -104,28 +111,54 @@ def clean(
     return table, decisions
 
 
+def _features(store: TileStore, judged: TileTable, progress: Progress) -> NDArray[np.float32]:
+    """Measure the image quality of every labelled tile, slide by slide."""
+    px = store.spec.tile_px
+    if px < SMALLEST_PX:
+        raise ConfigError(
+            f"{store.path}: tiles of {px} px are too small for the image-quality score, which needs {SMALLEST_PX}. "
+            "Pass --no-quality, or tile larger."
+        )
+    features = np.empty((judged.n, len(FEATURES)), dtype=np.float32)
+    with progress.track("image quality", judged.n) as step:
+        for index, slide in enumerate(judged.slides):
+            mine = np.flatnonzero(judged.slide == index)
+            for at in np.array_split(mine, max(1, -(-len(mine) // IMAGES_AT_ONCE))):
+                features[at] = measure(store.images(slide, judged.row[at]))
+                step(len(at), slide)
+    return features
+
+
 def _clean_fold(
     learner: Learner,
     judged: TileTable,
     rows: NDArray[np.intp],
     fold_n: NDArray[np.int16],
     k: int,
+    features: NDArray[np.float32] | None,
     settings: CleanSettings,
     progress: Progress,
+    checkpoint: Path,
 ) -> FoldResult:
     train, test = sides(fold_n, k)
     assert_disjoint(judged.patient, fold_n)
     what = f"fold {k + 1}/{settings.folds}"
     n_classes = len(judged.classes)
+    labels = judged.label[train]
     run, fit = fit_wise(
-        learner, rows[train], judged.label[train], n_classes, settings.seed + k, settings, progress, what
+        learner, rows[train], labels, n_classes, settings.seed + k, settings, progress, what, checkpoint
     )
+    quality, reference = None, None
+    if features is not None:
+        # learned from the training side alone, like everything else that judges
+        reference = Reference.learn(features[train], judged.slide[train])
+        quality = judge(features[train], judged.slide[train], reference)
+    joined = join(fit, labels, quality)
     unseen = draw_exact(run, rows[test], n_classes, settings.draws, progress, f"{what}: unseen patients")
     right = unseen.mean_nk.argmax(axis=1) == judged.label[test]
     return FoldResult(
         train_rows=rows[train],
-        excluded=fit.excluded_n,
-        score=fit.score_n.astype(np.float32),
+        severity_nr=joined.severity_nr.astype(np.float32),
         test_rows=rows[test],
         test_mean_nk=unseen.mean_nk.astype(np.float32),
         test_u=unseen.u_n.astype(np.float32),
@@ -133,8 +166,11 @@ def _clean_fold(
             "fold": k,
             "stop": _jsonable(asdict(fit.stop)),
             "boundary": fit.boundary,
+            "separation": fit.separation,
             "threshold": fit.threshold,
-            "excluded": int(fit.excluded_n.sum()),
+            "excluded": int(joined.excluded_n.sum()),
+            "excluded_by_exact_passes": int((fit.exact_score_n > fit.boundary).sum()),
+            "quality": None if reference is None else reference.as_json(),
             "train_tiles": len(train),
             "test_tiles": len(test),
             "test_accuracy": float(right.mean()),
@@ -148,17 +184,19 @@ def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[s
     fold = np.full(n, -1, dtype=np.int16)
     u = np.full(n, np.nan, dtype=np.float32)
     predicted = np.full(n, -1, dtype=np.int16)
-    total = np.zeros(n)
+    severity_nr = np.zeros((n, len(EXCLUSIONS)))
+    score = np.zeros(n)
     for k, result in enumerate(results):
-        votes[result.train_rows, k] = result.excluded
-        total[result.train_rows] += result.score
+        worst = result.severity_nr.max(axis=1)
+        votes[result.train_rows, k] = worst > 1.0
+        severity_nr[result.train_rows] += result.severity_nr
+        score[result.train_rows] += worst
         fold[result.test_rows] = k
         u[result.test_rows] = result.test_u
         predicted[result.test_rows] = result.test_mean_nk.argmax(axis=1)
     judged = table.label >= 0
     state = np.where(judged, vote(votes), UNDECIDED).astype(np.uint8)
-    other_class = predicted != table.label
-    why = np.where(state == UNDECIDED, "tie", np.where(other_class, "label", "uncertain"))
+    why = np.where(state == UNDECIDED, "tie", np.array(EXCLUSIONS)[severity_nr.argmax(axis=1)])
     why = np.where(state == KEPT, "", why)
     why = np.where(judged, why, "no label")
     return Decisions(
@@ -168,7 +206,7 @@ def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[s
         votes=votes,
         fold=fold,
         u=u,
-        score=np.where(judged, total / max(folds - 1, 1), np.nan).astype(np.float32),
+        score=np.where(judged, score / max(folds - 1, 1), np.nan).astype(np.float32),
         predicted=predicted,
         label=table.label,
         about=about,

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import NetSettings
 from w2wpath.progress import Progress
+from w2wpath.w2wnet.checkpoint import Best, Checkpoint, Point
 from w2wpath.w2wnet.learner import Learner, Rows, Run
-from w2wpath.w2wnet.split import two_means
+from w2wpath.w2wnet.split import cut, is_separated, separation
 from w2wpath.w2wnet.stopping import StopRule
-from w2wpath.w2wnet.uncertainty import Floats, MCStats, MovingAverage, check_probs, label_quality
+from w2wpath.w2wnet.trackers import Tracker, make_tracker
+from w2wpath.w2wnet.uncertainty import Floats, MCStats, label_quality
 
 
 @dataclass(frozen=True)
@@ -27,8 +30,9 @@ class StopRecord:
         excluded).
     epoch
         The epoch whose weights are used, counted from 1.
-    deltas, medians, stds
-        The traces of the rule, one value an epoch, NaN where a window was not yet full.
+    deltas, medians, stds, churns
+        The traces of the rule, one value a measurement, NaN where a window was not yet full. Churn is the share of
+        tiles that changed cluster since the measurement before (R13).
     """
 
     reason: str
@@ -36,6 +40,7 @@ class StopRecord:
     deltas: tuple[float, ...]
     medians: tuple[float, ...]
     stds: tuple[float, ...]
+    churns: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -44,28 +49,40 @@ class WiseFit:
 
     Attributes
     ----------
+    tracked_nk
+        Probabilities (n, k) of the tracker at the stop: what decides.
     score_n
-        u + label_weight * Brier on the tracked probabilities: what decides.
-    u_n
-        Exact predictive uncertainty, from `draws` MC passes.
-    mean_nk
-        Mean probabilities of those passes.
-    excluded_n
-        High cluster of `score_n`; all False when degenerate.
-    boundary
-        Score above which a training tile is excluded.
+        u + label_weight * Brier of them.
+    severity_n
+        How far the score lies beyond what excludes a tile: above 1 is excluded. The smaller of score / boundary and,
+        with `doubt_below` d, (1 - p_label) / (1 - d). All 0 when degenerate, or the clusters are not
+        separated by `min_separation`.
+    mean_nk, u_n
+        Mean probabilities and predictive uncertainty of `draws` exact MC passes after the stop.
+    exact_score_n
+        u + label_weight * Brier of those.
+    boundary, separation
+        Midpoint of the two clusters of `score_n`, and depth of the valley there: 0 (none) to 1.
     threshold
-        Centroid of the spurious cluster of `u_n`: an unseen tile above it is uncertain (R18). NaN never: when
-        degenerate it is the largest u there is, so that nothing is masked.
+        Centroid of the spurious cluster of `u_n`: an unseen tile above it is uncertain (R18). 1 when degenerate, so
+        that nothing is masked.
     """
 
     stop: StopRecord
+    tracked_nk: Floats
     score_n: Floats
-    u_n: Floats
+    severity_n: Floats
     mean_nk: Floats
-    excluded_n: NDArray[np.bool_]
+    u_n: Floats
+    exact_score_n: Floats
     boundary: float
+    separation: float
     threshold: float
+
+    @property
+    def excluded_n(self) -> NDArray[np.bool_]:
+        """Which training tiles (n,) this Wise excludes."""
+        return np.asarray(self.severity_n > 1.0)
 
 
 def fit_wise(
@@ -77,8 +94,15 @@ def fit_wise(
     settings: NetSettings,
     progress: Progress,
     what: str,
+    checkpoint: Path | None = None,
 ) -> tuple[Run, WiseFit]:
     """Train a Wise on `rows` and split its tiles.
+
+    Parameters
+    ----------
+    checkpoint
+        A file that keeps the state after every epoch; training that was interrupted goes on from it, to the same
+        bits. A file of other rows, labels, seed or settings, or a damaged one, is not used. None keeps nothing.
 
     Raises
     ------
@@ -86,9 +110,11 @@ def fit_wise(
         The training diverged.
     """
     run = learner.start(rows, labels, seed)
-    tracked_nk, stop = _train(run, labels, settings, progress, what)
+    tracker = make_tracker(settings, rows, n_classes)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, rows, labels, seed, settings)
+    stop = _train(run, tracker, labels, settings, seed, progress, what, kept)
     exact = draw_exact(run, rows, n_classes, settings.draws, progress, f"{what}: {settings.draws} exact passes")
-    return run, judge(tracked_nk, exact, labels, stop, settings)
+    return run, judge(tracker.mean_nk, exact, labels, stop, settings, seed)
 
 
 def draw_exact(run: Run, rows: Rows, n_classes: int, draws: int, progress: Progress, what: str) -> MCStats:
@@ -102,51 +128,106 @@ def draw_exact(run: Run, rows: Rows, n_classes: int, draws: int, progress: Progr
 
 
 def judge(
-    tracked_nk: Floats, exact: MCStats, labels: NDArray[np.int16], stop: StopRecord, settings: NetSettings
+    tracked_nk: Floats, exact: MCStats, labels: NDArray[np.int16], stop: StopRecord, settings: NetSettings, seed: int
 ) -> WiseFit:
     """Split training tiles by the score of their tracked probabilities; find the threshold on their exact u."""
     score_n = label_quality(tracked_nk, labels, settings.label_weight)
-    by_score = two_means(score_n)
-    by_u = two_means(exact.u_n)
-    excluded_n, threshold = by_score.high_n, by_u.high
+    split = cut(score_n, settings.split, seed=seed)
+    threshold = cut(exact.u_n, settings.split, seed=seed).high
+    severity_n = _severity(score_n, split.boundary, tracked_nk, labels, settings.doubt_below)
+    if settings.min_separation is not None and not is_separated(score_n, split, settings.min_separation):
+        severity_n = np.zeros(len(labels))
     if _learned_nothing(exact.mean_nk, labels):
-        stop = StopRecord("degenerate", stop.epoch, stop.deltas, stop.medians, stop.stds)
-        excluded_n, threshold = np.zeros(len(labels), dtype=np.bool_), 1.0
-    return WiseFit(stop, score_n, exact.u_n, exact.mean_nk, excluded_n, by_score.boundary, threshold)
+        stop, severity_n, threshold = replace(stop, reason="degenerate"), np.zeros(len(labels)), 1.0
+    return WiseFit(
+        stop=stop,
+        tracked_nk=tracked_nk,
+        score_n=score_n,
+        severity_n=severity_n,
+        mean_nk=exact.mean_nk,
+        u_n=exact.u_n,
+        exact_score_n=label_quality(exact.mean_nk, labels, settings.label_weight),
+        boundary=split.boundary,
+        separation=separation(score_n, split),
+        threshold=threshold,
+    )
+
+
+def _severity(
+    score_n: Floats, boundary: float, tracked_nk: Floats, labels: NDArray[np.int16], doubt_below: float | None
+) -> Floats:
+    # all scores equal: their boundary is that score, and none lies beyond it
+    by_score = score_n / boundary if boundary > 0 else np.zeros_like(score_n)
+    if doubt_below is None:
+        return np.asarray(by_score)
+    doubt = 1.0 - tracked_nk[np.arange(len(labels)), labels]
+    # a label that is given for certain never has a doubt, so 1 asks for none
+    by_doubt = doubt / (1.0 - doubt_below) if doubt_below < 1.0 else by_score
+    return np.asarray(np.minimum(by_score, by_doubt))
 
 
 def _learned_nothing(mean_nk: Floats, labels: NDArray[np.int16]) -> bool:
-    """Tell whether the network does no better on its training labels than naming the largest class always."""
+    """Tell whether it is the network that is wrong, rather than the labels (R14).
+
+    Either it doubts most labels (their mean probability is below one half), or it names them no better than naming
+    the largest class always does, by three standard errors.
+    """
+    n = len(labels)
+    given = mean_nk[np.arange(n), labels]
     accuracy = float((mean_nk.argmax(axis=1) == labels).mean())
-    return accuracy <= float(np.bincount(labels).max() / len(labels))
+    chance = float(np.bincount(labels).max() / n)
+    return float((given < 0.5).mean()) > 0.5 or accuracy <= chance + 3.0 * float(np.sqrt(chance * (1.0 - chance) / n))
 
 
 def _train(
-    run: Run, labels: NDArray[np.int16], settings: NetSettings, progress: Progress, what: str
-) -> tuple[Floats, StopRecord]:
-    rule = StopRule(settings.median_window, settings.std_window, settings.std_below)
-    tracker = MovingAverage(settings.ema_decay)
-    best: tuple[float, int, bytes, Floats] | None = None
-    reason = "max_epochs"
+    run: Run,
+    tracker: Tracker,
+    labels: NDArray[np.int16],
+    settings: NetSettings,
+    seed: int,
+    progress: Progress,
+    what: str,
+    checkpoint: Checkpoint | None,
+) -> StopRecord:
+    rule = StopRule(
+        settings.median_window, settings.std_window, settings.std_below, rule=settings.stop_rule, every=tracker.every
+    )
+    point = Point(0, rule, fired=False, best=None)
+    if checkpoint is not None and (found := checkpoint.read(run, tracker, rule)) is not None:
+        point = found
+        progress.say(f"{what}: goes on after epoch {point.epoch}")
     with progress.track(what, settings.max_epochs) as step:
-        for _ in range(settings.max_epochs):
-            probs_nk = run.epoch()
-            if probs_nk is None:
-                raise ValueError("this learner does not track its training forwards; the moving average needs them")
-            check_probs(probs_nk, len(labels))
-            tracker.add(probs_nk)
-            split = two_means(label_quality(tracker.mean_nk, labels, settings.label_weight))
-            fired = rule.add(split.delta)
-            std = f", std {rule.std:.4f}" if rule.std is not None else ""
-            step(1, f"epoch {rule.epoch}, delta {split.delta:+.3f}{std}")
-            if fired:
-                reason = "stable"
-                break
-            if rule.std is not None and (best is None or rule.std < best[0]):
-                best = (rule.std, rule.epoch, run.state(), tracker.mean_nk)
-    epoch, tracked_nk = rule.epoch, tracker.mean_nk
-    if reason == "max_epochs" and best is not None and best[1] != epoch:
+        step(point.epoch, "")
+        while point.epoch < settings.max_epochs and not point.fired:
+            point = _epoch(point, run, tracker, labels, settings, seed)
+            step(1, _told(point))
+            if checkpoint is not None:
+                checkpoint.write(point, run, tracker)
+    rule, best, epoch = point.rule, point.best, point.epoch
+    if not point.fired and best is not None and best.epoch != epoch:
         # the clusters and the threshold are valid only for the weights that they were taken with (R16)
-        _, epoch, state, tracked_nk = best
-        run.load(state)
-    return tracked_nk, StopRecord(reason, epoch, tuple(rule.deltas), tuple(rule.medians), tuple(rule.stds))
+        epoch = best.epoch
+        run.load(best.run)
+        tracker.load(best.tracker)
+    reason = "stable" if point.fired else "max_epochs"
+    return StopRecord(reason, epoch, tuple(rule.deltas), tuple(rule.medians), tuple(rule.stds), tuple(rule.churns))
+
+
+def _epoch(
+    point: Point, run: Run, tracker: Tracker, labels: NDArray[np.int16], settings: NetSettings, seed: int
+) -> Point:
+    """Train one epoch and, if the tracker measured, ask the rule."""
+    measured = tracker.after_epoch(run, run.epoch())
+    epoch, rule, best, fired = point.epoch + 1, point.rule, point.best, False
+    if measured:
+        score_n = label_quality(tracker.mean_nk, labels, settings.label_weight)
+        fired = rule.add(cut(score_n, settings.split, seed=seed).high_n)
+        if not fired and rule.std is not None and (best is None or rule.std < best.std):
+            best = Best(rule.std, epoch, run.state(), tracker.state())
+    return Point(epoch, rule, fired, best)
+
+
+def _told(point: Point) -> str:
+    rule = point.rule
+    delta = f", delta {rule.deltas[-1]:+.3f}" if rule.deltas else ""
+    return f"epoch {point.epoch}{delta}{'' if rule.std is None else f', std {rule.std:.4f}'}"

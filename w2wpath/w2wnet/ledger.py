@@ -18,9 +18,9 @@ from w2wpath.tiles.store import EVERY_CHUNK, TileStore, TileTable
 
 KEPT, EXCLUDED, UNDECIDED = 0, 1, 2
 STATES = ("kept", "excluded", "undecided")
-REASONS = ("", "label", "uncertain", "tie", "no label")
+REASONS = ("", "label", "uncertain", "tie", "no label", "focus", "background", "colour")
 """``label``: the draws name another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
-``no label``: the tile carries none and was not judged."""
+``no label``: the tile carries none and was not judged; ``focus``, ``background``, ``colour``: its image quality."""
 COLUMNS = ("state", "reason", "votes", "fold", "u", "score", "predicted", "label")
 
 
@@ -39,7 +39,7 @@ class Decisions:
     u
         (n,) float32 out-of-fold predictive uncertainty; NaN where not judged.
     score
-        (n,) float32 mean in-fold score of the votes; NaN where not judged.
+        (n,) float32 mean over the votes of the joined score, which excludes above 1; NaN where not judged.
     predicted
         (n,) int16 class that the out-of-fold mean draw names, -1 where not judged.
     label

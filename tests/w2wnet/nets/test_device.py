@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from w2wpath.errors import DeviceError
-from w2wpath.w2wnet.nets.device import choose_compute
+from w2wpath.w2wnet.nets.device import choose_compute, is_out_of_memory
 
 
 @pytest.mark.parametrize(("precision", "words"), [("fp32", "cpu, fp32"), ("bf16", "cpu, bf16")])
@@ -52,3 +52,13 @@ def test_an_apple_gpu_that_is_not_there_is_refused() -> None:
 def test_the_forward_pass_runs_in_the_precision(precision: str, dtype: torch.dtype) -> None:
     with choose_compute("cpu", precision).autocast():
         assert torch.nn.functional.linear(torch.ones(2, 2), torch.ones(2, 2)).dtype == dtype
+
+
+def test_the_out_of_memory_errors_of_every_device_are_known() -> None:
+    with pytest.raises(RuntimeError) as caught:
+        torch.empty(1 << 60, dtype=torch.uint8)
+    assert is_out_of_memory(caught.value)
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory."))
+    assert is_out_of_memory(RuntimeError("MPS backend out of memory (MPS allocated: 9 GB)"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ValueError("can't allocate memory"))

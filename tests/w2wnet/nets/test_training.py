@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tests.w2wnet.conftest import make_store, planted
 from tests.w2wnet.nets.conftest import TINY
-from w2wpath.config import NetSettings
+from w2wpath.config import PAPER, NetSettings
+from w2wpath.errors import NonFiniteScoreError
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.nets import data
-from w2wpath.w2wnet.nets.data import Batches, Normalisation, load_images
+from w2wpath.w2wnet.nets.data import Normalisation
 from w2wpath.w2wnet.nets.device import choose_compute
-from w2wpath.w2wnet.nets.training import Network, Tiles, WipedFitter, WiseLearner, _split
+from w2wpath.w2wnet.nets.network import _inference_batch
+from w2wpath.w2wnet.nets.training import Network, Tiles, WipedFitter, WiseLearner
 
 TRAIN, TEST = np.arange(0, 60), np.arange(60, 90)
 
@@ -65,19 +63,33 @@ def test_the_seed_leaves_the_global_generators_alone(tiles: Tiles, table: TileTa
     assert torch.equal(torch.get_rng_state(), before)
 
 
-@pytest.mark.parametrize("momentum", [0.9, 0.0])
-def test_going_on_from_a_state_is_as_if_never_interrupted(tiles: Tiles, table: TileTable, momentum: float) -> None:
-    whole = wise(tiles, table, momentum=momentum)
+RESUMED: dict[str, dict[str, object]] = {
+    "recommended": {},
+    "paper": {"preset": "paper", **PAPER, "lr": 0.01},
+    "parts": {"micro_batch": 5},
+    "stain": {"augment": "flips+stain"},
+}
+
+
+@pytest.mark.parametrize("changed", RESUMED.values(), ids=RESUMED)
+def test_k18_going_on_from_a_state_is_as_if_never_interrupted(
+    tiles: Tiles, table: TileTable, changed: dict[str, object]
+) -> None:
+    whole = wise(tiles, table, **changed)
     whole.epoch()
     whole.draw(TEST)
     state = whole.state()
-    expected = [whole.epoch(), whole.draw(TEST), whole.epoch()]
-    resumed = wise(tiles, table, seed=99, momentum=momentum)
+    expected = [whole.epoch(), whole.draw(TEST), whole.epoch(), whole.draw(TRAIN)]
+    resumed = wise(tiles, table, seed=99, **changed)
     resumed.epoch()
     resumed.load(state)
     assert resumed.state() == state
-    for said, again in zip(expected, [resumed.epoch(), resumed.draw(TEST), resumed.epoch()], strict=True):
-        assert np.array_equal(said, again)
+    again = [resumed.epoch(), resumed.draw(TEST), resumed.epoch(), resumed.draw(TRAIN)]
+    for said, said_again in zip(expected, again, strict=True):
+        assert said is not None
+        assert said_again is not None
+        assert np.array_equal(said, said_again)
+    assert not np.array_equal(expected[0], expected[2])  # type: ignore[arg-type]  # not None, as said above
     assert resumed.state() == whole.state()
 
 
@@ -89,7 +101,7 @@ def test_a_state_from_before_the_first_epoch_is_a_state(tiles: Tiles, table: Til
     assert np.array_equal(network.epoch(), first)
 
 
-def test_drawing_changes_neither_weights_nor_statistics(tiles: Tiles, table: TileTable) -> None:
+def test_k8_drawing_changes_neither_weights_nor_statistics(tiles: Tiles, table: TileTable) -> None:
     network = wise(tiles, table)
     network.epoch()
     before = {name: value.clone() for name, value in network.net.state_dict().items()}
@@ -99,6 +111,7 @@ def test_drawing_changes_neither_weights_nor_statistics(tiles: Tiles, table: Til
     assert all(torch.equal(value, after[name]) for name, value in before.items())
     assert network.dropout is not None
     assert not network.dropout.active
+    assert network.net.training
 
 
 def test_training_goes_on_in_training_mode_after_a_draw(tiles: Tiles, table: TileTable) -> None:
@@ -152,16 +165,6 @@ def test_colours_are_learned_by_wiped_and_by_wise(tiles: Tiles, table: TileTable
     assert (mean.argmax(axis=1) == table.label[TEST]).mean() > 0.9
 
 
-@given(st.integers(2, 400), st.integers(2, 70))
-def test_no_batch_holds_a_single_tile_and_no_tile_is_lost(n: int, size: int) -> None:
-    batches = _split(np.arange(n), size)
-    assert np.concatenate(batches).tolist() == list(range(n))
-    lengths = [len(batch) for batch in batches]
-    assert min(lengths) >= 2
-    assert max(lengths) <= max(size, 3)
-    assert max(lengths) - min(lengths) <= 1
-
-
 @pytest.mark.parametrize("n", [3, 17])
 def test_an_odd_number_of_tiles_trains_in_batches_of_two(tiles: Tiles, table: TileTable, n: int) -> None:
     settings = TINY.model_copy(update={"batch_size": 2})
@@ -180,60 +183,82 @@ def test_the_learning_rate_falls_as_a_cosine_or_stays(tiles: Tiles, table: TileT
         assert rates == pytest.approx(expected)
 
 
-# data ---------------------------------------------------------------------------------------------------------------
+def test_stains_and_turns_are_for_training_alone(tiles: Tiles, table: TileTable) -> None:
+    plain, jittered = (wise(tiles, table, augment=kind) for kind in ("none", "flips+stain"))
+    assert np.array_equal(plain.predict(TEST), jittered.predict(TEST))
+    assert np.array_equal(plain.draw(TEST), jittered.draw(TEST))
+    said = [wise(tiles, table, augment=kind).epoch() for kind in ("none", "flips", "flips+stain")]
+    assert not np.array_equal(said[0], said[1])
+    assert not np.array_equal(said[1], said[2])
 
 
-def test_images_are_loaded_in_table_order(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    everything = store.table()
-    shuffled = everything.take(np.random.default_rng(0).permutation(everything.n))
-    expected = np.stack(
-        [store.images(shuffled.slides[s])[r] for s, r in zip(shuffled.slide, shuffled.row, strict=True)]
+def test_the_loss_that_is_not_finite_is_an_error_in_words(tiles: Tiles, table: TileTable) -> None:
+    network = wise(tiles, table, lr=1e12)
+    with pytest.raises(NonFiniteScoreError) as caught:
+        network.epoch()
+    assert str(caught.value) == "Wise: the loss of epoch 1 is not finite, the training diverged. Lower --lr (1e+12)."
+
+
+def test_wiped_too_says_that_it_diverged_and_names_the_precision(tiles: Tiles, table: TileTable) -> None:
+    shared = replace(tiles, settings=TINY.model_copy(update={"lr": 1e12}), compute=choose_compute("cpu", "bf16"))
+    with pytest.raises(NonFiniteScoreError) as caught:
+        WipedFitter(shared).fit(TRAIN, table.label[TRAIN], 0, 4, "fold 2/5: Wiped")
+    assert str(caught.value) == (
+        "fold 2/5: Wiped: the loss of epoch 1 is not finite, the training diverged. "
+        "Lower --lr (1e+12), or use --precision fp32."
     )
-    assert np.array_equal(load_images(store, shuffled), expected)
-    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
-    on_disk = load_images(store, shuffled)
-    assert isinstance(on_disk, np.memmap)
-    assert np.array_equal(on_disk, expected)
-    assert sorted(path.name for path in Path(store.path).parent.iterdir()) == ["tiles.zarr"]
 
 
-def test_batches_are_normalised_per_channel(tiles: Tiles) -> None:
-    images = tiles.images[TRAIN]
-    normalisation = Normalisation.of(images)
-    batch = Batches(images, normalisation, choose_compute("cpu", "fp32"))(np.arange(len(images)))
-    assert batch.shape == (60, 3, 32, 32)
-    sample = batch[:, :, ::4, ::4]
-    assert torch.allclose(sample.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4)
-    assert torch.allclose(sample.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-2)
-
-
-def test_a_channel_without_variance_does_not_divide_by_zero() -> None:
-    flat = Normalisation.of(np.full((2, 8, 8, 3), 51, dtype=np.uint8))
-    assert flat.mean == pytest.approx((0.2, 0.2, 0.2))
-    assert flat.std == (1e-3, 1e-3, 1e-3)
-
-
-def test_the_eight_turns_of_a_square_are_eight() -> None:
-    image = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), dtype=np.uint8)
-    batches = Batches(image, Normalisation((0.0,) * 3, (1.0,) * 3), choose_compute("cpu", "fp32"))
-    turned = batches(np.zeros(8, dtype=np.intp), np.arange(8))
-    assert len({tile.numpy().tobytes() for tile in turned}) == 8
-    assert torch.equal(turned[0], batches(np.zeros(1, dtype=np.intp))[0])
-    assert all(torch.equal(tile.flatten().sort().values, turned[0].flatten().sort().values) for tile in turned)
-
-
-def test_without_augmentation_tiles_are_never_turned(
-    tiles: Tiles, table: TileTable, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
-        raise AssertionError("a tile was turned")
-
-    monkeypatch.setattr(data, "_turned", refuse)
-    network = wise(tiles, table, augment="none")
+def test_probabilities_that_are_not_finite_are_an_error_in_words(tiles: Tiles, table: TileTable) -> None:
+    network = wise(tiles, table)
     network.epoch()
-    network.draw(TEST)
-    with pytest.raises(AssertionError, match="a tile was turned"):
-        wise(tiles, table).epoch()
+    with torch.no_grad():
+        network.net.get_submodule("fc").weight[0] = float("inf")  # type: ignore[operator, union-attr]  # a Linear
+    for ask in (network.draw, network.predict):
+        with pytest.raises(NonFiniteScoreError) as caught:
+            ask(TEST)
+        assert str(caught.value) == (
+            "Wise: no finite probabilities for 30 of 30 tiles after epoch 1, the training diverged. Lower --lr (0.05)."
+        )
+
+
+def test_the_tracker_can_be_switched_off_and_changes_no_weight(tiles: Tiles, table: TileTable) -> None:
+    tracked, silent = wise(tiles, table), wise(tiles, table)
+    silent.tracking = False
+    for _ in range(2):
+        assert tracked.epoch() is not None
+        assert silent.epoch() is None
+    assert tracked.state() == silent.state()
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_who_prepares_the_batches_changes_nothing(tiles: Tiles, table: TileTable, workers: int) -> None:
+    one, other = wise(tiles, table), wise(tiles, table, loader_workers=workers)
+    assert np.array_equal(one.epoch(), other.epoch())
+    assert np.array_equal(one.draw(TEST), other.draw(TEST))
+    assert one.state() == other.state()
+    assert other.waited_s > 0
+
+
+def test_without_standardising_the_network_sees_tiles_less_their_mean(tiles: Tiles, table: TileTable) -> None:
+    network = wise(tiles, table, standardise=False)
+    assert network.normalisation == Normalisation.of(tiles.images[TRAIN], standardise=False)
+    assert network.normalisation.std == (1.0, 1.0, 1.0)
+    assert not np.array_equal(network.predict(TEST), wise(tiles, table).predict(TEST))
+
+
+def test_weights_are_drawn_alike_for_wise_and_wiped_but_anew_for_each_seed(tiles: Tiles, table: TileTable) -> None:
+    one = wise(tiles, table, 3).net.state_dict()
+    same, other = (WipedFitter(tiles).fit(TRAIN, table.label[TRAIN], seed, 0).net.state_dict() for seed in (3, 4))
+    assert list(one) == list(same)
+    assert all(torch.equal(value, same[name]) for name, value in one.items())
+    assert not torch.equal(one["conv1.0.weight"], other["conv1.0.weight"])
+
+
+def test_large_tiles_are_drawn_in_smaller_batches_of_whole_groups() -> None:
+    assert [_inference_batch(px, 16) for px in (28, 96, 224, 1024)] == [256, 256, 32, 2]
+    assert _inference_batch(224, 1) == 47
+    assert _inference_batch(4096, 16) == 1
 
 
 def test_the_default_network_trains_and_draws_at_the_default_tile_size() -> None:

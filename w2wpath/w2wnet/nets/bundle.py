@@ -3,63 +3,32 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import shutil
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
-from torch import nn
+from safetensors.torch import load, save_file
+from torch import Tensor, nn
 
-from w2wpath.errors import ModelError, writing
+from w2wpath.errors import ConfigError, ModelError, writing
 from w2wpath.provenance import write_whole
+from w2wpath.w2wnet.nets.adaptive import Draws, adaptive_draws, fixed_draws
 from w2wpath.w2wnet.nets.backbones import build
+from w2wpath.w2wnet.nets.card import KERNEL, SCHEMA, Card, card_text, read_card
 from w2wpath.w2wnet.nets.data import Batches, Normalisation
 from w2wpath.w2wnet.nets.device import choose_compute
 from w2wpath.w2wnet.nets.mcdropout import inject
-from w2wpath.w2wnet.uncertainty import MCStats
+from w2wpath.w2wnet.quality import Reference
 
 NETS = ("wise", "wiped")
-
-
-class Recipe(BaseModel):
-    """How the uncertainty behind a threshold is drawn; a threshold holds for its own recipe only."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    wise_sha256: str
-    draws: int = Field(ge=1)
-    dropout_rate: float
-    dropout_kind: Literal["element", "channel"]
-    mask_batch: int = Field(ge=1)
-    bf16: bool
-
-
-class Card(BaseModel):
-    """Contents of ``model.json``."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    schema_version: Literal[1] = Field(1, alias="schema")
-    classes: tuple[str, ...] = Field(min_length=2)
-    tile_px: int = Field(ge=1, le=4096)
-    mpp: float = Field(gt=0)
-    resample: str
-    backbone: str
-    mean: Mapping[str, tuple[float, float, float]]
-    std: Mapping[str, tuple[float, float, float]]
-    threshold: float = Field(ge=0, le=1, allow_inf_nan=False)
-    recipe: Recipe
-    sha256: Mapping[str, str]
-    metrics: Mapping[str, Any]
-    provenance: Mapping[str, Any]
+MAX_HEADER_BYTES = 4 << 20
+"""Names and shapes of the tensors of a safetensors file; a network of a thousand layers needs a tenth."""
 
 
 class Model:
@@ -68,38 +37,39 @@ class Model:
     def __init__(self, path: Path, card: Card, nets: Mapping[str, nn.Module], device: str, precision: str) -> None:
         self.path = path
         self.card = card
+        recipe = card.recipe
         # `auto` keeps to the precision that the threshold was taken in
-        self._compute = choose_compute(device, "fp32" if precision == "auto" and not card.recipe.bf16 else precision)
+        wanted = "fp32" if precision == "auto" and recipe.precision == "fp32" else precision
+        self._compute = choose_compute(device, wanted)
         self._nets = {
             name: net.to(self._compute.device).to(memory_format=self._compute.memory_format).eval()
             for name, net in nets.items()
         }
         self._masks = torch.Generator(self._compute.device)
-        recipe = card.recipe
         self._dropout = inject(
             self._nets["wise"],
             rate=recipe.dropout_rate,
             kind=recipe.dropout_kind,
             mask_batch=recipe.mask_batch,
             generator=self._masks,
+            scope=recipe.dropout_scope,
+            logits=recipe.dropout_logits,
         )
 
     @classmethod
     def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto") -> Model:
-        """Load a model; its hashes are checked and no code in it is executed.
+        """Load a model; its checksums are checked and nothing in it is executed.
 
         Raises
         ------
         ModelError
-            It is missing, damaged, of another schema, or its threshold belongs to other weights.
+            It is missing, damaged, edited, of another schema, or its thresholds belong to other weights, draws or
+            masks (K21).
         """
         path = Path(path)
         _finish_replacement(path)
-        card = _read_card(path)
-        if card.recipe.wise_sha256 != card.sha256.get("wise"):
-            raise ModelError(f"{path}: its threshold was taken with another Wise. Train it again with `w2wpath train`.")
-        nets = {name: _read_net(path, name, card) for name in NETS}
-        return cls(path, card, nets, device, precision)
+        card = read_card(path)
+        return cls(path, card, {name: _read_net(path, name, card) for name in NETS}, device, precision)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -119,40 +89,77 @@ class Model:
     @property
     def threshold(self) -> float:
         """Uncertainty above which a tile is uncertain."""
-        return self.card.threshold
+        return self.card.chosen.value
 
     @property
     def draws(self) -> int:
         """MC passes that the threshold was taken with."""
         return self.card.recipe.draws
 
-    def predict(self, images: NDArray[np.uint8], *, draws: int, seed: int) -> tuple[NDArray[np.float32], MCStats]:
+    @property
+    def quality(self) -> Reference | None:
+        """Reference of the image-quality score; None when the model has none."""
+        return self.card.quality
+
+    def predict(
+        self, images: NDArray[np.uint8], *, draws: int, seed: int, around: float | None = None
+    ) -> tuple[NDArray[np.float32], Draws]:
         """Read tiles (n, tile_px, tile_px, 3) uint8 RGB.
+
+        Parameters
+        ----------
+        draws
+            MC passes of each tile.
+        seed
+            Fixes the masks: the same tiles with the same seed give the same answer, and pass t has the same masks
+            whatever `draws` is.
+        around
+            A threshold: a tile's passes end, after `draws` at the latest, when it is clear on which side of it the
+            tile lies. None gives every tile exactly `draws`.
 
         Returns
         -------
         tuple
-            Wiped's probabilities (n, k), and the statistics of Wise's `draws` MC passes. `seed` fixes the masks.
+            Wiped's probabilities (n, k), and what Wise's passes say.
         """
-        rows = np.arange(len(images))
-        probs = self._forward("wiped", images, rows)
-        stats = MCStats(len(images), len(self.classes))
-        self._masks.manual_seed(seed)
-        with self._dropout.on():
-            for _ in range(draws):
-                stats.add(self._forward("wise", images, rows))
-        return probs, stats
+        n, k = len(images), len(self.classes)
+        probs = self._said("wiped", self._batch("wiped", images))
+        batch = self._batch("wise", images)
+
+        def draw(rows: NDArray[np.intp], t: int) -> NDArray[np.float32]:
+            self._masks.manual_seed(_seed_of_pass(seed, t))
+            chosen = batch if len(rows) == n else batch[torch.from_numpy(rows).to(batch.device)]
+            with self._dropout.on():
+                return self._said("wise", chosen.contiguous(memory_format=self._compute.memory_format))
+
+        if around is None:
+            return probs, fixed_draws(draw, n, k, draws=draws)
+        return probs, adaptive_draws(draw, n, k, threshold=around, draws=draws)
+
+    def _batch(self, name: str, images: NDArray[np.uint8]) -> Tensor:
+        normalisation = Normalisation(self.card.mean[name], self.card.std[name])  # type: ignore[index]
+        return Batches(images, normalisation, self._compute)(np.arange(len(images)))
 
     @torch.inference_mode()
-    def _forward(self, name: str, images: NDArray[np.uint8], rows: NDArray[np.intp]) -> NDArray[np.float32]:
-        batch = Batches(images, Normalisation(self.card.mean[name], self.card.std[name]), self._compute)(rows)
+    def _said(self, name: str, batch: Tensor) -> NDArray[np.float32]:
         with self._compute.autocast():
             logits = self._nets[name](batch)
         said: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
         return said
 
 
-def save_model(path: Path, nets: Mapping[str, nn.Module], facts: Mapping[str, Any], recipe: Mapping[str, Any]) -> Card:
+def _seed_of_pass(seed: int, t: int) -> int:
+    """Mix `seed` and pass `t` so that no two pairs share a stream, as seed + t would."""
+    return int(np.random.SeedSequence([seed, t]).generate_state(1, np.uint64)[0] >> 1)
+
+
+def save_model(
+    path: Path,
+    nets: Mapping[str, nn.Module],
+    facts: Mapping[str, Any],
+    recipe: Mapping[str, Any],
+    thresholds: Mapping[str, float],
+) -> Card:
     """Write a model whole: into a scratch folder beside `path`, then by rename. A model that was there is replaced.
 
     Parameters
@@ -160,14 +167,24 @@ def save_model(path: Path, nets: Mapping[str, nn.Module], facts: Mapping[str, An
     nets
         The modules ``wise`` and ``wiped``.
     facts
-        Every field of :class:`Card` but schema, hashes and recipe.
+        Every field of :class:`Card` but schema, hashes, recipe and thresholds; ``threshold`` names the one to use.
     recipe
-        Every field of :class:`Recipe` but the hash.
+        Every field of :class:`Recipe` but the hash of Wise and the kernel, which are filled in here.
+    thresholds
+        Thresholds on u by name, one of :data:`~w2wpath.w2wnet.nets.card.THRESHOLDS`, all taken with `nets` and
+        `recipe`.
+
+    Returns
+    -------
+    Card
+        As it is read again. Numbers of metrics and provenance that are not finite have become None.
 
     Raises
     ------
     ModelError
         Something other than a model is at `path`.
+    ValueError
+        The facts make no card.
     """
     if path.exists() and not (path / "model.json").is_file() and any(path.iterdir()):
         raise ModelError(f"{path}: is not a model and not empty; it is left as it is. Choose another folder with -o.")
@@ -178,9 +195,12 @@ def save_model(path: Path, nets: Mapping[str, nn.Module], facts: Mapping[str, An
             for name in NETS:
                 weights = {key: value.detach().cpu().contiguous() for key, value in nets[name].state_dict().items()}
                 save_file(weights, scratch / f"{name}.safetensors")
-            hashes = {name: _sha256(scratch / f"{name}.safetensors") for name in NETS}
-            card = Card(**{**facts, "recipe": {**recipe, "wise_sha256": hashes["wise"]}, "sha256": hashes})
-            write_whole(scratch / "model.json", card.model_dump_json(indent=1, by_alias=True) + "\n")
+            hashes = {name: _sha256_of(scratch / f"{name}.safetensors") for name in NETS}
+            whole = {**recipe, "wise_sha256": hashes["wise"], "kernel": KERNEL}
+            named = {name: {"value": value, "recipe": whole} for name, value in thresholds.items()}
+            made = Card(**{**facts, "schema": SCHEMA, "recipe": whole, "thresholds": named, "sha256": hashes})
+            write_whole(scratch / "model.json", card_text(made))
+            card = read_card(scratch)
             _replace(scratch, path)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
@@ -207,41 +227,55 @@ def _finish_replacement(path: Path) -> None:
             aside.rename(path)
 
 
-def _read_card(path: Path) -> Card:
-    file = path / "model.json"
-    if not file.is_file():
-        raise ModelError(f"{path}: no model there (model.json is missing). Make one with `w2wpath train -o {path}`.")
-    try:
-        return Card(**json.loads(file.read_text("utf-8")))
-    except ValidationError as error:
-        first = error.errors()[0]
-        raise ModelError(
-            f"{file}: not a model that this w2wpath reads "
-            f"({'.'.join(map(str, first['loc']))}: {first['msg'].lower()}). "
-            "Update w2wpath if the model is newer, or train it again."
-        ) from error
-    except (ValueError, TypeError, OSError, RecursionError) as error:
-        raise ModelError(f"{file}: damaged ({error}). Copy the model again, or train it again.") from error
-
-
 def _read_net(path: Path, name: str, card: Card) -> nn.Module:
     file = path / f"{name}.safetensors"
     if not file.is_file():
         raise ModelError(f"{file}: is missing. Copy the model again, or train it again.")
-    if _sha256(file) != card.sha256.get(name):
-        raise ModelError(
-            f"{file}: is not the file that the model was saved with. Copy the model again, or train again."
-        )
-    net = build(card.backbone, len(card.classes), card.tile_px)
     try:
-        net.load_state_dict(load_file(file))
-    except (SafetensorError, RuntimeError) as error:
+        net = build(card.backbone, len(card.classes), card.tile_px, stem=card.stem)
+    except ConfigError as error:
+        raise ModelError(
+            f"{path}: its network cannot be made here ({error}). "
+            "Install the timm that it was trained with (`provenance` in model.json), or train it again."
+        ) from error
+    # the very bytes that are hashed are loaded: a file changed in between is never read
+    data = _bounded(file, sum(value.nbytes for value in net.state_dict().values()) + MAX_HEADER_BYTES)
+    if data is None or hashlib.sha256(data).hexdigest() != card.sha256[name]:  # type: ignore[index]
+        raise ModelError(
+            f"{file}: is not the file that the model was saved with. Copy the model again, or train it again."
+        )
+    try:
+        net.load_state_dict(tensors_of(data))
+    except (SafetensorError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"{file}: does not fit {card.backbone} with {len(card.classes)} classes. Train the model again."
         ) from error
     return net
 
 
-def _sha256(file: Path) -> str:
+def _bounded(file: Path, limit: int) -> bytes | None:
+    """Return what `file` holds, or None if that is more than `limit` bytes."""
+    with file.open("rb") as opened:
+        data = opened.read(limit + 1)
+    return data if len(data) <= limit else None
+
+
+def tensors_of(data: bytes) -> dict[str, Tensor]:
+    """Return the tensors of a safetensors file's bytes.
+
+    Raises
+    ------
+    ValueError
+        It is cut short, or its header is larger than any network needs.
+    SafetensorError
+        It is not a safetensors file.
+    """
+    header = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header > min(MAX_HEADER_BYTES, len(data) - 8):
+        raise ValueError(f"its header would have {header} bytes, and it has {len(data)} in all")
+    return load(data)
+
+
+def _sha256_of(file: Path) -> str:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -12,12 +12,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from w2wpath.config import NetSettings
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.learner import Rows
-from w2wpath.w2wnet.nets.device import Compute
+from w2wpath.w2wnet.nets.device import Compute, choose_compute
 
 IN_MEMORY_BYTES = 4 << 30
 """Above this, decoded tiles go to an unlinked temporary file that the system pages in and out."""
+
+
+CHUNK = 1024
+"""Tiles that are measured at a time."""
 
 
 @dataclass(frozen=True)
@@ -28,12 +33,22 @@ class Normalisation:
     std: tuple[float, float, float]
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8]) -> Normalisation:
-        """Measure images (n, h, w, 3); give training tiles only."""
-        # every 4th pixel in x and y is plenty for three means
-        sample = images[:, ::4, ::4].reshape(-1, 3).astype(np.float64) / 255.0
-        mean, std = sample.mean(axis=0), np.maximum(sample.std(axis=0), 1e-3)
-        return cls(tuple(mean.tolist()), tuple(std.tolist()))
+    def of(cls, images: NDArray[np.uint8], rows: Rows | None = None, *, standardise: bool = True) -> Normalisation:
+        """Measure tiles `rows` (None: all) of images (n, h, w, 3); give training tiles only.
+
+        Without `standardise` only the mean is subtracted: `std` is 1 (R26).
+        """
+        rows = np.arange(len(images)) if rows is None else rows
+        counts = np.zeros((3, 256))
+        for i in range(0, len(rows), CHUNK):
+            # every 4th pixel in x and y is plenty for three means
+            sample = images[rows[i : i + CHUNK], ::4, ::4].reshape(-1, 3)
+            counts += [np.bincount(channel, minlength=256) for channel in sample.T]
+        share, level = counts / counts.sum(axis=1, keepdims=True), np.arange(256) / 255.0
+        mean = share @ level
+        std = np.sqrt((share * (level - mean[:, None]) ** 2).sum(axis=1)) if standardise else np.ones(3)
+        red, green, blue = zip(mean.tolist(), np.maximum(std, 1e-3).tolist(), strict=True)
+        return cls(*zip(red, green, blue, strict=True))
 
 
 def load_images(store: TileStore, table: TileTable) -> NDArray[np.uint8]:
@@ -51,6 +66,27 @@ def load_images(store: TileStore, table: TileTable) -> NDArray[np.uint8]:
     return images
 
 
+@dataclass(frozen=True)
+class Tiles:
+    """What every network of one command shares: decoded tiles, classes, settings, device."""
+
+    images: NDArray[np.uint8]
+    n_classes: int
+    settings: NetSettings
+    compute: Compute
+
+    @classmethod
+    def of(cls, store: TileStore, table: TileTable, settings: NetSettings) -> Tiles:
+        """Decode the tiles of `table` and choose the device."""
+        compute = choose_compute(settings.device, settings.precision)
+        return cls(load_images(store, table), len(table.classes), settings, compute)
+
+    @property
+    def tile_px(self) -> int:
+        """Side of a tile in pixels."""
+        return int(self.images.shape[1])
+
+
 class Batches:
     """Normalised batches (b, 3, h, w) of `images` on a device."""
 
@@ -58,19 +94,22 @@ class Batches:
         self._images = images
         self._compute = compute
         options: dict[str, Any] = {"device": compute.device, "dtype": torch.float32}
-        self._mean = torch.tensor(normalisation.mean, **options).view(1, 3, 1, 1) * 255.0
-        self._scale = 1.0 / (torch.tensor(normalisation.std, **options).view(1, 3, 1, 1) * 255.0)
+        self._mean = torch.tensor(normalisation.mean, **options) * 255.0
+        self._scale = 1.0 / (torch.tensor(normalisation.std, **options) * 255.0)
 
-    def __call__(self, rows: Rows, turn: NDArray[np.integer[Any]] | None = None) -> Tensor:
-        """Return tiles `rows`, each turned by its element (0 to 7) of the square's symmetries if `turn` is given."""
-        tiles = self._images[rows]
-        if turn is not None:
-            tiles = np.stack([_turned(tile, int(t)) for tile, t in zip(tiles, turn, strict=True)])
-        batch = torch.from_numpy(tiles).to(self._compute.device, non_blocking=True).permute(0, 3, 1, 2)
-        batch = (batch.float() - self._mean) * self._scale
+    def __call__(self, rows: Rows) -> Tensor:
+        """Return tiles `rows`, normalised."""
+        return self.normalised(self.uploaded(torch.from_numpy(np.asarray(self._images[rows]))))
+
+    def uploaded(self, tiles: Tensor) -> Tensor:
+        """Copy `tiles` to the device; from page-locked memory this does not wait for it."""
+        return tiles.to(self._compute.device, non_blocking=True)
+
+    def normalised(self, tiles: Tensor) -> Tensor:
+        """Normalise tiles (b, h, w, 3) on the device, 0 to 255."""
+        b, h, w, channels = tiles.shape
+        # whole rows of pixels, since three channels are too few for the vectors of a CPU
+        wide = tiles.reshape(b, h, w * channels).float()
+        wide = (wide - self._mean.repeat(w)).mul_(self._scale.repeat(w))
+        batch = wide.view(b, h, w, channels).permute(0, 3, 1, 2)
         return batch.contiguous(memory_format=self._compute.memory_format)
-
-
-def _turned(tile: NDArray[np.uint8], turn: int) -> NDArray[np.uint8]:
-    turned = np.rot90(tile, turn % 4)
-    return turned[:, ::-1] if turn >= 4 else turned

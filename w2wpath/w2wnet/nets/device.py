@@ -45,6 +45,14 @@ def choose_compute(device: str, precision: str) -> Compute:
     return Compute(found, precision == "bf16" or (precision == "auto" and _native_bf16(found)))
 
 
+def is_out_of_memory(error: BaseException) -> bool:
+    """Tell whether a device's memory did not suffice; only CUDA has an exception of its own for it."""
+    return isinstance(error, torch.OutOfMemoryError) or (
+        isinstance(error, RuntimeError)
+        and any(words in str(error) for words in ("can't allocate memory", "MPS backend out of memory"))
+    )
+
+
 def _keep_freed_memory() -> None:
     """Let glibc keep big freed blocks instead of giving them back and faulting them in again at every layer.
 

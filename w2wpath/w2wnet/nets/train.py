@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,10 +15,15 @@ from w2wpath.errors import RunError
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.fit import fit_wise
+from w2wpath.w2wnet.fit import WiseFit, fit_wise
 from w2wpath.w2wnet.ledger import Decisions
-from w2wpath.w2wnet.nets.bundle import Card, save_model
+from w2wpath.w2wnet.nets.bundle import save_model
+from w2wpath.w2wnet.nets.card import Card
 from w2wpath.w2wnet.nets.training import Network, Tiles, WipedFitter, WiseLearner
+from w2wpath.w2wnet.quality import Reference, measure
+from w2wpath.w2wnet.split import two_means
+
+TILES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
@@ -58,8 +64,7 @@ def train(
     wise, fit = fit_wise(
         WiseLearner(tiles), rows, table.label[rows], tiles.n_classes, settings.seed, settings, progress, "Wise"
     )
-    epochs = settings.wiped_epochs or fit.stop.epoch
-    wiped = WipedFitter(tiles, progress).fit(kept, table.label[kept], settings.seed + 1, epochs)
+    wiped = WipedFitter(tiles, progress).fit(kept, table.label[kept], settings.seed + 1, settings.wiped_epochs)
     right = wiped.predict(kept).argmax(axis=1) == table.label[kept]
     out_of_fold = decisions.u[rows]
     summary = {
@@ -68,44 +73,70 @@ def train(
         "kept": len(kept),
         "stop_reason": fit.stop.reason,
         "stop_epoch": fit.stop.epoch,
-        "wiped_epochs": epochs,
+        "wiped_epochs": settings.wiped_epochs,
         "threshold": fit.threshold,
         "training_accuracy_wiped": float(right.mean()),
         # unseen patients look more uncertain than training tiles, so the share says what a threshold will mask
         "out_of_fold_above_threshold": float((out_of_fold > fit.threshold).mean()),
     }
+    reference = None
+    if settings.quality:
+        features = [measure(tiles.images[rows[i : i + TILES_AT_ONCE]]) for i in range(0, len(rows), TILES_AT_ONCE)]
+        reference = Reference.learn(np.concatenate(features), table.slide[rows])
     if not isinstance(wise, Network):
         raise TypeError("train needs the networks of this package")
     card = save_model(
         out,
         {"wise": wise.net, "wiped": wiped.net},
         {
-            "schema": 1,
+            "preset": settings.preset,
             "classes": table.classes,
             "tile_px": store.spec.tile_px,
             "mpp": store.spec.mpp,
             "resample": store.spec.resample,
             "backbone": settings.backbone,
+            "stem": settings.stem,
             "mean": {"wise": wise.normalisation.mean, "wiped": wiped.normalisation.mean},
             "std": {"wise": wise.normalisation.std, "wiped": wiped.normalisation.std},
-            "threshold": fit.threshold,
+            "threshold": "centroid",
+            "quality": reference,
             "metrics": summary,
             "provenance": record(
                 "train",
                 settings.model_dump(mode="json"),
                 store_hash=decisions.about["store_hash"],
                 fold_hash=decisions.about["fold_hash"],
+                weights_sha256=_sha256_of(settings.weights),
                 clean_run=decisions.run,
                 patients=[name for i, name in enumerate(table.patients) if (table.patient[rows] == i).any()],
                 stop={"reason": fit.stop.reason, "epoch": fit.stop.epoch, "deltas": list(fit.stop.deltas)},
             ),
         },
         {
+            "store_hash": decisions.about["store_hash"],
             "draws": settings.draws,
             "dropout_rate": settings.dropout_rate,
             "dropout_kind": settings.dropout_kind,
+            "dropout_scope": settings.dropout_scope,
+            "dropout_logits": settings.dropout_logits,
             "mask_batch": settings.mask_batch,
-            "bf16": tiles.compute.bf16,
+            "precision": "bf16" if tiles.compute.bf16 else "fp32",
         },
+        _thresholds(fit),
     )
     return Trained(card, summary)
+
+
+def _thresholds(fit: WiseFit) -> dict[str, float]:
+    """Return both thresholds on u (R17, R18); a network that learned nothing masks nothing."""
+    degenerate = fit.stop.reason == "degenerate"
+    boundary = fit.threshold if degenerate else two_means(fit.u_n).boundary
+    return {"boundary": boundary, "centroid": fit.threshold}
+
+
+def _sha256_of(weights: Path | None) -> str | None:
+    """Return the sha256 of the file of pretrained weights; None when training began with random ones."""
+    if weights is None:
+        return None
+    with weights.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()

@@ -1,0 +1,77 @@
+"""Tiles in memory and normalised batches of them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.nets import data
+from w2wpath.w2wnet.nets.data import Batches, Normalisation, load_images
+from w2wpath.w2wnet.nets.device import choose_compute
+
+CPU = choose_compute("cpu", "fp32")
+IMAGES = (np.random.default_rng(0).normal((120, 60, 200), (10, 20, 30), (50, 16, 16, 3)).clip(0, 255)).astype(np.uint8)
+
+
+def test_images_are_loaded_in_table_order(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    everything = store.table()
+    shuffled = everything.take(np.random.default_rng(0).permutation(everything.n))
+    expected = np.stack(
+        [store.images(shuffled.slides[s])[r] for s, r in zip(shuffled.slide, shuffled.row, strict=True)]
+    )
+    assert np.array_equal(load_images(store, shuffled), expected)
+    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
+    on_disk = load_images(store, shuffled)
+    assert isinstance(on_disk, np.memmap)
+    assert np.array_equal(on_disk, expected)
+    assert sorted(path.name for path in Path(store.path).parent.iterdir()) == ["tiles.zarr"]
+
+
+def test_batches_are_normalised_per_channel() -> None:
+    batch = Batches(IMAGES, Normalisation.of(IMAGES), CPU)(np.arange(50))
+    assert batch.shape == (50, 3, 16, 16)
+    assert batch.dtype == torch.float32
+    assert batch.is_contiguous(memory_format=torch.channels_last)
+    sample = batch[:, :, ::4, ::4]
+    assert torch.allclose(sample.mean(dim=(0, 2, 3)), torch.zeros(3), atol=1e-4)
+    assert torch.allclose(sample.std(dim=(0, 2, 3)), torch.ones(3), atol=1e-2)
+
+
+def test_without_standardising_only_the_mean_is_subtracted() -> None:
+    centred = Normalisation.of(IMAGES, standardise=False)
+    assert centred.mean == Normalisation.of(IMAGES).mean
+    assert centred.std == (1.0, 1.0, 1.0)
+    batch = Batches(IMAGES, centred, CPU)(np.array([3]))
+    expected = IMAGES[3].transpose(2, 0, 1) / 255.0 - np.array(centred.mean)[:, None, None]
+    assert np.allclose(batch[0], expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("chunk", [7, 1024])
+def test_statistics_are_those_of_the_rows_alone(monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(data, "CHUNK", chunk)
+    rows = np.arange(0, 50, 2)
+    measured = Normalisation.of(IMAGES, rows)
+    sample = IMAGES[rows][:, ::4, ::4].reshape(-1, 3) / 255.0
+    assert measured.mean == pytest.approx(sample.mean(axis=0), abs=1e-12)
+    assert measured.std == pytest.approx(sample.std(axis=0), abs=1e-12)
+    others_changed = IMAGES.copy()
+    others_changed[1::2] = 0
+    assert Normalisation.of(others_changed, rows) == measured
+    assert Normalisation.of(others_changed) != Normalisation.of(IMAGES)
+
+
+def test_a_channel_without_variance_does_not_divide_by_zero() -> None:
+    flat = Normalisation.of(np.full((2, 8, 8, 3), 51, dtype=np.uint8))
+    assert flat.mean == pytest.approx((0.2, 0.2, 0.2))
+    assert flat.std == (1e-3, 1e-3, 1e-3)
+
+
+def test_normalising_leaves_the_tiles_as_they_were() -> None:
+    tiles = torch.from_numpy(IMAGES[:4]).float()
+    before = tiles.clone()
+    Batches(IMAGES, Normalisation.of(IMAGES), CPU).normalised(tiles)
+    assert torch.equal(tiles, before)
