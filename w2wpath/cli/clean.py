@@ -88,7 +88,7 @@ def run(
 
         shared = Tiles.of(opened, of_table, settings)
         progress.say(f"networks: {settings.backbone} on {shared.compute}")
-        return WiseLearner(shared)
+        return WiseLearner(shared, progress)
 
     tiles, decisions = clean(opened, learner, settings, home, progress)
     report = write_report(home / decisions.run, opened, tiles, decisions)

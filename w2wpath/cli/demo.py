@@ -69,7 +69,7 @@ def run(
         device=device or "auto",
     )
     tiles, decisions = clean(
-        store, lambda of: WiseLearner(Tiles.of(store, of, settings)), settings, out / "clean", progress
+        store, lambda of: WiseLearner(Tiles.of(store, of, settings), progress), settings, out / "clean", progress
     )
     report = write_report(out / "clean" / decisions.run, store, tiles, decisions)
     train(store, tiles, decisions, settings.net(), out / "model", progress)

@@ -20,7 +20,7 @@ from w2wpath.w2wnet.learner import Rows, Run
 from w2wpath.w2wnet.stopping import StopRule
 from w2wpath.w2wnet.trackers import Arrays, Tracker
 
-RESULT_FREE = frozenset({"device", "compile", "loader_workers"})
+RESULT_FREE = frozenset({"device", "loader_workers"})
 """Settings that may differ when interrupted training goes on."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 

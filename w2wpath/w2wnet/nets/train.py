@@ -62,7 +62,14 @@ def train(
     tiles = Tiles.of(store, table, settings)
     progress.say(f"networks: {settings.backbone} on {tiles.compute}")
     wise, fit = fit_wise(
-        WiseLearner(tiles), rows, table.label[rows], tiles.n_classes, settings.seed, settings, progress, "Wise"
+        WiseLearner(tiles, progress),
+        rows,
+        table.label[rows],
+        tiles.n_classes,
+        settings.seed,
+        settings,
+        progress,
+        "Wise",
     )
     wiped = WipedFitter(tiles, progress).fit(kept, table.label[kept], settings.seed + 1, settings.wiped_epochs)
     right = wiped.predict(kept).argmax(axis=1) == table.label[kept]
