@@ -197,7 +197,7 @@ class NetSettings(Settings):
     wiped_epochs: int = Field(100, ge=1)
     """Epochs of Wiped (R21)."""
     compile: bool = False
-    """Compile networks with torch.compile: worth its minutes on a GPU only, and for Wiped above all, since every mask of
+    """Compile networks with torch.compile: worth its minutes on a GPU only, for Wiped above all, since each mask of
     Wise breaks the graph."""
     loader_workers: int = Field(0, ge=0)
     """Processes that prepare batches; 0 prepares them in a thread."""
