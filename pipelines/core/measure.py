@@ -5,21 +5,16 @@ Every set is judged first, by functions that are given images and labels only. I
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-# Python puts a script's folder first on the path, where this file would stand for the standard library's `numbers`
-if Path(sys.path[0]) == Path(__file__).resolve().parent:
-    sys.path.pop(0)
-
 import argparse
 import json
 import os
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -105,7 +100,7 @@ def main() -> int:
             found[name] = SETS[name](args.data, args.seed, args.preset)
             _print_set(name, found[name])
     except W2wError as error:
-        print(f"numbers.py: {error}", file=sys.stderr)  # noqa: T201 - a script
+        print(f"measure.py: {error}", file=sys.stderr)  # noqa: T201 - a script
         return 1
     if args.json is not None:
         args.json.write_text(json.dumps(found, indent=1) + "\n", "utf-8")
