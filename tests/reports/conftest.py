@@ -70,7 +70,7 @@ def decisions(store: TileStore) -> Decisions:
     state = np.where(judged, np.array([KEPT, EXCLUDED, UNDECIDED])[i // 3 % 3], UNDECIDED)
     other = judged & (i % 2 == 0)
     predicted = np.where(judged, np.where(other, 1 - table.label, table.label), -1)
-    why = np.where(state == KEPT, "", np.where(other, "label", "uncertain"))
+    why = np.where(state == KEPT, "", np.array(["label", "uncertain", "focus", "background", "colour"])[i % 5])
     why = np.where(judged, np.where(state == UNDECIDED, "tie", why), "no label")
     stop = {"reason": "stable", "epoch": 2, "deltas": [0.5, 0.4], "medians": [None, 0.4], "stds": [None, 0.01]}
     fold = {"stop": stop, "boundary": 0.5, "threshold": 0.25, "test_accuracy": 0.875}
@@ -86,7 +86,7 @@ def decisions(store: TileStore) -> Decisions:
         label=table.label,
         about={
             "folds": [{"fold": 0, **fold}, {"fold": 1, **fold, "stop": {**stop, "reason": "<i>odd</i>"}}],
-            "settings": {"std_below": 0.01, "backbone": "<u>net</u>"},
+            "settings": {"std_below": 0.01, "track_every": 1, "backbone": "<u>net</u>"},
             "versions": {"numpy": "<s>2</s>"},
             "time": "2026-01-01T00:00:00+00:00",
         },

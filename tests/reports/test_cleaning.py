@@ -113,6 +113,9 @@ def test_galleries_show_the_tiles_that_they_name(page: str, store: TileStore, de
     expected = {
         "Excluded: the network reads another class": (state == EXCLUDED) & (reason == "label"),
         "Excluded: the network is not sure": (state == EXCLUDED) & (reason == "uncertain"),
+        "Excluded: out of focus": (state == EXCLUDED) & (reason == "focus"),
+        "Excluded: mostly empty": (state == EXCLUDED) & (reason == "background"),
+        "Excluded: colour or density far from the others": (state == EXCLUDED) & (reason == "colour"),
         "Undecided: the votes are even": (state == UNDECIDED) & (label >= 0),
         "Kept, but nearest to the boundary": state == KEPT,
     }
@@ -121,7 +124,7 @@ def test_galleries_show_the_tiles_that_they_name(page: str, store: TileStore, de
     pixels = np.concatenate([flat_tiles(15, 0), flat_tiles(24, 15)])
     for shown, mask in zip(galleries.values(), expected.values(), strict=True):
         rows = np.flatnonzero(mask)
-        assert len(rows) > 2
+        assert len(rows) >= 2
         for (source, caption), i in zip(shown, rows, strict=True):  # the score falls with the row
             with Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) as image:
                 assert image.size == (PX, PX)
@@ -151,7 +154,7 @@ def test_a_long_gallery_shows_the_highest_scores_and_says_so(tmp_path: Path) -> 
         label=store.table().label,
         about={
             "folds": [{"fold": 0, "stop": stop, "boundary": 0.5, "threshold": 0.2, "test_accuracy": float("nan")}],
-            "settings": {"std_below": 0.01},
+            "settings": {"std_below": 0.01, "track_every": 1},
             "versions": {},
             "time": "now",
         },

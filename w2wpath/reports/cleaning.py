@@ -21,6 +21,16 @@ from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, REASONS, STATES, UNDECIDED, De
 
 GALLERY = 48
 """Most tiles shown in one gallery."""
+EXCLUDED_BECAUSE = {
+    "label": "Excluded: the network reads another class",
+    "uncertain": "Excluded: the network is not sure",
+    "focus": "Excluded: out of focus",
+    "background": "Excluded: mostly empty",
+    "colour": "Excluded: colour or density far from the others",
+}
+"""Titles of the galleries, by reason."""
+SCORE_SHOWN = 3.0
+"""Scores above this share the last bar of the histogram."""
 ENTRIES_TO_JUDGE = 10
 """Fewest tiles of a class or patient for which its share of exclusions is worth a warning."""
 
@@ -130,7 +140,7 @@ def _curves(decisions: Decisions) -> Figure:
     left, right = figure.subplots(1, 2)
     for fold in decisions.about["folds"]:
         stop = fold["stop"]
-        epochs = np.arange(1, len(stop["deltas"]) + 1)
+        epochs = np.arange(1, len(stop["deltas"]) + 1) * decisions.about["settings"]["track_every"]
         line = left.plot(epochs, stop["deltas"], linewidth=1, label=f"fold {fold['fold'] + 1}")[0]
         left.axvline(stop["epoch"], color=line.get_color(), linewidth=0.6, linestyle=":")
         stds = [np.nan if x is None else x for x in stop["stds"]]
@@ -150,25 +160,21 @@ def _histogram(decisions: Decisions) -> Figure:
     figure = Figure(figsize=(9, 3), layout="constrained")
     axis = figure.subplots()
     judged = decisions.label >= 0
-    bins = np.linspace(0.0, max(float(np.nanmax(decisions.score)), 1e-6), 50).tolist()
+    score = np.minimum(decisions.score, SCORE_SHOWN)
+    bins = np.linspace(0.0, SCORE_SHOWN, 61).tolist()
     for state, colour in ((KEPT, "#4477aa"), (UNDECIDED, "#ccbb44"), (EXCLUDED, "#cc3311")):
-        axis.hist(
-            decisions.score[judged & (decisions.state == state)], bins, color=colour, alpha=0.7, label=STATES[state]
-        )
-    for fold in decisions.about["folds"]:
-        axis.axvline(fold["boundary"], color="0.3", linewidth=0.7, linestyle=":")
-    axis.set(xlabel="score (dotted: boundary of each fold)", ylabel="tiles")
+        axis.hist(score[judged & (decisions.state == state)], bins, color=colour, alpha=0.7, label=STATES[state])
+    axis.axvline(1.0, color="0.3", linewidth=0.7, linestyle=":")
+    axis.set(xlabel=f"score (a network excludes above 1; {SCORE_SHOWN:g} stands for more)", ylabel="tiles")
     axis.legend(frameon=False)
     return figure
 
 
 def _galleries(store: TileStore, table: TileTable, decisions: Decisions) -> list[dict[str, Any]]:
     score = decisions.score
+    excluded = decisions.state == EXCLUDED
     chosen = {
-        "Excluded: the network reads another class": (decisions.state == EXCLUDED)
-        & (decisions.reason == REASONS.index("label")),
-        "Excluded: the network is not sure": (decisions.state == EXCLUDED)
-        & (decisions.reason == REASONS.index("uncertain")),
+        **{title: excluded & (decisions.reason == REASONS.index(reason)) for reason, title in EXCLUDED_BECAUSE.items()},
         "Undecided: the votes are even": (decisions.state == UNDECIDED) & (decisions.label >= 0),
         "Kept, but nearest to the boundary": decisions.state == KEPT,
     }

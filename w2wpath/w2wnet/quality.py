@@ -21,10 +21,11 @@ Floats = NDArray[np.float64]
 
 Features = tuple[Literal["focus"], Literal["background"], Literal["saturation"], Literal["density"]]
 FEATURES: Features = ("focus", "background", "saturation", "density")
-"""``focus``: log2 of the energy of the Laplacian of optical density per pixel over that of 2 x 2 means, plus a quarter of
-the same one scale up: content and contrast cancel; the second guards against heavy blur, where only rounding noise is
-left per pixel, and against what JPEG does at one pixel. ``background``: share of pixels without stain. ``saturation``
-and ``density``: mean HSV saturation and mean optical density of the stained pixels (ink, burnt exposure, folds)."""
+"""``focus``: log2 of the energy of the Laplacian of optical density per pixel over that of 2 x 2 means, plus a quarter
+of the same one scale up: content and contrast cancel; the second guards against heavy blur, where only rounding noise
+is left per pixel, and against what JPEG does at one pixel. ``background``: share of pixels without stain.
+``saturation`` and ``density``: mean HSV saturation and mean optical density of the stained pixels (ink, burnt
+exposure, folds)."""
 REASONS = ("focus", "background", "colour")
 CUT = 3.0
 """Robust z above which a value is an outlier: three standard deviations of a normal law. Blurred and defocused tiles
@@ -38,7 +39,8 @@ SMALLEST_PX = 16
 """Least side of a tile that can be measured."""
 FEW_TILES = 20
 """A slide with fewer tiles than this is judged against the reference only: its median and spread say too little."""
-_CHUNK = 256
+_CHUNK_PIXELS = 1 << 20
+"""Pixels measured at a time: the planes of one chunk stay in tens of megabytes."""
 _ENERGY_FLOOR = 1e-5
 """Energy of what rounding to 8 bits leaves of a surface without detail; half of it in the colours of tissue."""
 
@@ -135,7 +137,8 @@ def measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
             f"images must be (n, h, w, 3) uint8 of at least {SMALLEST_PX} px, "
             f"got {images.dtype} of shape {images.shape}"
         )
-    parts = [_measure(images[i : i + _CHUNK]) for i in range(0, len(images), _CHUNK)]
+    chunk = max(1, _CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
+    parts = [_measure(images[i : i + chunk]) for i in range(0, len(images), chunk)]
     return np.concatenate(parts) if parts else np.empty((0, len(FEATURES)), dtype=np.float32)
 
 
