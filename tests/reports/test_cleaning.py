@@ -124,7 +124,7 @@ def test_galleries_show_the_tiles_that_they_name(page: str, store: TileStore, de
     pixels = np.concatenate([flat_tiles(15, 0), flat_tiles(24, 15)])
     for shown, mask in zip(galleries.values(), expected.values(), strict=True):
         rows = np.flatnonzero(mask)
-        assert len(rows) >= 2
+        assert len(rows)
         for (source, caption), i in zip(shown, rows, strict=True):  # the score falls with the row
             with Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) as image:
                 assert image.size == (PX, PX)
