@@ -142,7 +142,7 @@ def main() -> None:
             )
             took = "" if ratio is None else f", time of fixed over adaptive {ratio:.2f}"
             _say(
-                f"  z {z}: {said.draws_n.mean():.1f} draws; agreement with the same draws, all {T} of them, {same:.2%}, "
+                f"  z {z}: {said.draws_n.mean():.1f} draws; agreement with the same draws, all {T}, {same:.2%}, "
                 f"with independent ones {agreement:.2%}{took}"
             )
 

@@ -65,7 +65,7 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--precision", choices=("auto", "fp32", "bf16"), default="auto")
-    parser.add_argument("--scope", choices=("all", "no-conv", "head"), default="all", help="layers dropout follows")
+    parser.add_argument("--scope", choices=("all", "no-conv", "head"), default="no-conv", help="layers dropout follows")
     given = parser.parse_args()
     torch.set_num_threads(given.threads)
     for case in given.case or CASES:
