@@ -177,8 +177,9 @@ def test_the_heatmap_has_the_classes_scale_and_threshold_of_the_model(chain: Cha
         rows = list(csv.DictReader(file))
     document = json.loads(gzip.decompress((chain.home / "out" / "demo-5.geojson.gz").read_bytes()))
     assert list(summary["confident_area_mm2"]) == card["classes"]
-    assert summary["threshold"] == document["w2wpath"]["threshold"] == card["threshold"]
-    assert chain.said["train"]["threshold"] == card["threshold"]
+    threshold = card["thresholds"][card["threshold"]]["value"]
+    assert summary["threshold"] == document["w2wpath"]["threshold"] == threshold
+    assert chain.said["train"]["threshold"] == threshold
     assert summary["tile_side_level0_px"] == round(card["tile_px"] * card["mpp"] / summary["slide_um_per_px"])
     analysed = [row for row in rows if row["state"] != "not analysed"]
     assert len(analysed) == len(document["features"]) == sum(list(summary["tiles"].values())[1:])

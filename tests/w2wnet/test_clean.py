@@ -309,7 +309,7 @@ def test_other_settings_begin_a_run_of_their_own(store: TileStore, other: dict[s
     assert spy.seeds == [settings.seed + k for k in range(settings.folds)]
 
 
-@pytest.mark.parametrize("other", [{"device": "auto"}, {"compile": True}, {"loader_workers": 1}])
+@pytest.mark.parametrize("other", [{"device": "auto"}, {"loader_workers": 1}])
 def test_another_device_goes_on_with_the_same_run(store: TileStore, other: dict[str, object]) -> None:
     with pytest.raises(KeyboardInterrupt):
         clean(store, Spy(store, 1), QUICK, home_of(store))
