@@ -12,7 +12,7 @@ from scipy import ndimage
 
 from tests.heatmaps.made import made_maps
 from w2wpath.heatmaps.png import overlay_png
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
+from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
 from w2wpath.qupath.colours import class_colours
 
 SLIDE = np.array([250, 0, 250])
@@ -137,3 +137,10 @@ def test_any_name_can_be_a_class_and_is_in_the_legend(names: tuple[str, str]) ->
     image, without = drawn(renamed), drawn(Maps(**{**vars(made), "classes": ("-", "-")}))
     assert shows_classes(image, renamed)
     assert not np.array_equal(image[-110:], without[-110:])
+
+
+def test_the_legend_alone_says_that_image_quality_masked_too(maps: Maps) -> None:
+    blurred = np.where(maps.reason > 0, REASONS.index("focus"), 0).astype(np.uint8)
+    by_u, by_focus = drawn(maps), drawn(Maps(**{**vars(maps), "reason": blurred}))
+    assert np.array_equal(by_u[:-110], by_focus[:-110])
+    assert not np.array_equal(by_u[-110:], by_focus[-110:])

@@ -17,7 +17,7 @@ from matplotlib.patches import Patch, Rectangle
 from numpy.typing import NDArray
 
 from w2wpath.frames import um
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
+from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
 from w2wpath.qupath.colours import class_colours
 
 COLUMN_IN, PANEL_WIDTH_IN, PANEL_HEIGHT_IN = 5.0, 4.7, 8.0
@@ -94,7 +94,8 @@ def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
     handles = [Patch(facecolor=_rgba(colours[name], opacity)) for name in maps.classes]
     handles.append(Patch(facecolor="white", edgecolor="0.25", hatch="////"))
     labels = [f"{name} {share:.0%}" for name, share in zip(maps.classes, shares, strict=True)]
-    labels.append(f"uncertain (u > {maps.threshold:.2f}) {doubtful:.0%}")
+    seen = " or image quality" if (maps.reason > REASONS.index("uncertain")).any() else ""
+    labels.append(f"uncertain (u > {maps.threshold:.2f}{seen}) {doubtful:.0%}")
     legend = axis.legend(
         handles,
         ["-"] * len(handles),
