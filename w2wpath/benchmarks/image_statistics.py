@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from w2wpath.errors import NonFiniteScoreError
-from w2wpath.tiles.measures import LUMA, sharpness
+from w2wpath.tiles.measures import LUMA, laplacian, sharpness
 from w2wpath.w2wnet.uncertainty import gini
 
 Floats = NDArray[np.float64]
@@ -216,8 +216,7 @@ def _laplacian(grey: Floats) -> list[Floats]:
 
     They span orders of magnitude between sharp tissue and glass: on a line, blur would hide behind sharp tiles.
     """
-    middle = grey[:, 1:-1, 1:-1]
-    laplace = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4 * middle
+    laplace = laplacian(grey)
     size = np.abs(laplace).reshape(len(grey), -1)
     found = (laplace.var(axis=(1, 2)), np.percentile(size, 99, axis=1), size.max(axis=1))
     return [np.log1p(value) for value in found]

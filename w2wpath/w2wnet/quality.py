@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from w2wpath.errors import NonFiniteScoreError
+from w2wpath.tiles.measures import laplacian
 
 Floats = NDArray[np.float64]
 
@@ -204,9 +205,7 @@ _DENSITY = (-np.log10((np.arange(256, dtype=np.float32) + 1.0) / 256.0)).astype(
 
 
 def _laplacian_energy(grey: NDArray[np.float32]) -> NDArray[np.float32]:
-    centre = grey[:, 1:-1, 1:-1]
-    laplace = grey[:, 1:-1, :-2] + grey[:, 1:-1, 2:] + grey[:, :-2, 1:-1] + grey[:, 2:, 1:-1] - 4.0 * centre
-    return np.asarray(np.square(laplace).mean(axis=(1, 2)))
+    return np.asarray(np.square(laplacian(grey)).mean(axis=(1, 2)))
 
 
 def _steepness(fine: NDArray[np.float32], coarse: NDArray[np.float32]) -> NDArray[np.float32]:
