@@ -33,6 +33,7 @@ def fit(severity_n: NDArray[np.float64], reason: str = "stable") -> WiseFit:
         exact_score_n=np.zeros(n),
         boundary=1.0,
         separation=1.0,
+        u_boundary=0.25,
         threshold=0.5,
     )
 

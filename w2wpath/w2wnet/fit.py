@@ -63,9 +63,9 @@ class WiseFit:
         u + label_weight * Brier of those.
     boundary, separation
         Midpoint of the two clusters of `score_n`, and depth of the valley there: 0 (none) to 1.
-    threshold
-        Centroid of the spurious cluster of `u_n`: an unseen tile above it is uncertain (R18). 1 when degenerate, so
-        that nothing is masked.
+    u_boundary, threshold
+        Midpoint of the two clusters of `u_n` (R17), and centroid of the spurious one: an unseen tile above it is
+        uncertain (R18). Both 1 when degenerate, so that nothing is masked.
     """
 
     stop: StopRecord
@@ -77,6 +77,7 @@ class WiseFit:
     exact_score_n: Floats
     boundary: float
     separation: float
+    u_boundary: float
     threshold: float
 
     @property
@@ -133,12 +134,14 @@ def judge(
     """Split training tiles by the score of their tracked probabilities; find the threshold on their exact u."""
     score_n = label_quality(tracked_nk, labels, settings.label_weight)
     split = cut(score_n, settings.split, seed=seed)
-    threshold = cut(exact.u_n, settings.split, seed=seed).high
+    by_u = cut(exact.u_n, settings.split, seed=seed)
+    u_boundary, threshold = by_u.boundary, by_u.centroid
     severity_n = _severity(score_n, split.boundary, tracked_nk, labels, settings.doubt_below)
     if settings.min_separation is not None and not is_separated(score_n, split, settings.min_separation):
         severity_n = np.zeros(len(labels))
     if _learned_nothing(exact.mean_nk, labels):
-        stop, severity_n, threshold = replace(stop, reason="degenerate"), np.zeros(len(labels)), 1.0
+        stop, severity_n = replace(stop, reason="degenerate"), np.zeros(len(labels))
+        u_boundary = threshold = 1.0
     return WiseFit(
         stop=stop,
         tracked_nk=tracked_nk,
@@ -149,6 +152,7 @@ def judge(
         exact_score_n=label_quality(exact.mean_nk, labels, settings.label_weight),
         boundary=split.boundary,
         separation=separation(score_n, split),
+        u_boundary=u_boundary,
         threshold=threshold,
     )
 

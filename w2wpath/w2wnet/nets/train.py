@@ -15,13 +15,12 @@ from w2wpath.errors import RunError
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.fit import WiseFit, fit_wise
+from w2wpath.w2wnet.fit import fit_wise
 from w2wpath.w2wnet.ledger import Decisions
 from w2wpath.w2wnet.nets.bundle import save_model
 from w2wpath.w2wnet.nets.card import Card
 from w2wpath.w2wnet.nets.training import Network, Tiles, WipedFitter, WiseLearner
 from w2wpath.w2wnet.quality import Reference, measure
-from w2wpath.w2wnet.split import two_means
 
 TILES_AT_ONCE = 1024
 
@@ -129,16 +128,9 @@ def train(
             "mask_batch": settings.mask_batch,
             "precision": "bf16" if tiles.compute.bf16 else "fp32",
         },
-        _thresholds(fit),
+        {"boundary": fit.u_boundary, "centroid": fit.threshold},
     )
     return Trained(card, summary)
-
-
-def _thresholds(fit: WiseFit) -> dict[str, float]:
-    """Return both thresholds on u (R17, R18); a network that learned nothing masks nothing."""
-    degenerate = fit.stop.reason == "degenerate"
-    boundary = fit.threshold if degenerate else two_means(fit.u_n).boundary
-    return {"boundary": boundary, "centroid": fit.threshold}
 
 
 def _sha256_of(weights: Path | None) -> str | None:
