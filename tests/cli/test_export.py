@@ -13,11 +13,12 @@ import typer
 from typer.testing import CliRunner, Result
 
 from tests.conftest import run_python
+from tests.decided import decided
 from tests.tiles.made import SPEC, made_pixels, made_tiles
 from w2wpath.cli import export
 from w2wpath.errors import ConfigError, RunError
 from w2wpath.tiles.store import TileStore
-from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, UNDECIDED, Decisions, write_decisions
+from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, UNDECIDED, write_decisions
 
 Call = Callable[..., Result]
 
@@ -37,23 +38,7 @@ def clean(run: str, state: list[int]) -> None:
     """Write the decisions of a run on the store's six tiles."""
     store = TileStore.open("tiles.zarr")
     table = store.table()
-    n = table.n
-    numbers = {name: np.zeros(n, dtype=np.float32) for name in ("u", "score")}
-    write_decisions(
-        store,
-        table,
-        Decisions(
-            run=run,
-            state=np.array(state, dtype=np.uint8),
-            reason=np.zeros(n, dtype=np.uint8),
-            votes=np.zeros((n, 2), dtype=np.int8),
-            fold=np.zeros(n, dtype=np.int16),
-            predicted=table.label,
-            label=table.label,
-            about={"store_hash": store.content_hash()},
-            **numbers,
-        ),
-    )
+    write_decisions(store, table, decided(table, {"store_hash": store.content_hash()}, run=run, state=np.array(state)))
 
 
 def exported(out: str = "export") -> list[str]:

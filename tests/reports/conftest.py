@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.decided import decided
 from w2wpath.tiles.layout import tile_ids
 from w2wpath.tiles.store import SlideTiles, StoreSpec, TileStore
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, REASONS, UNDECIDED, Decisions
@@ -74,22 +75,22 @@ def decisions(store: TileStore) -> Decisions:
     why = np.where(judged, np.where(state == UNDECIDED, "tie", why), "no label")
     stop = {"reason": "stable", "epoch": 2, "deltas": [0.5, 0.4], "medians": [None, 0.4], "stds": [None, 0.01]}
     fold = {"stop": stop, "boundary": 0.5, "threshold": 0.25, "test_accuracy": 0.875}
-    return Decisions(
+    about = {
+        "folds": [{"fold": 0, **fold}, {"fold": 1, **fold, "stop": {**stop, "reason": "<i>odd</i>"}}],
+        "settings": {"std_below": 0.01, "track_every": 1, "backbone": "<u>net</u>"},
+        "versions": {"numpy": "<s>2</s>"},
+        "time": "2026-01-01T00:00:00+00:00",
+    }
+    return decided(
+        table,
+        about,
         run=RUN,
-        state=state.astype(np.uint8),
-        reason=np.array([REASONS.index(str(name)) for name in why], dtype=np.uint8),
-        votes=np.zeros((n, 2), dtype=np.int8),
-        fold=np.where(judged, i % 2, -1).astype(np.int16),
-        u=np.where(judged, 0.5 * i / n, np.nan).astype(np.float32),
-        score=np.where(judged, 1 - i / n, np.nan).astype(np.float32),
-        predicted=predicted.astype(np.int16),
-        label=table.label,
-        about={
-            "folds": [{"fold": 0, **fold}, {"fold": 1, **fold, "stop": {**stop, "reason": "<i>odd</i>"}}],
-            "settings": {"std_below": 0.01, "track_every": 1, "backbone": "<u>net</u>"},
-            "versions": {"numpy": "<s>2</s>"},
-            "time": "2026-01-01T00:00:00+00:00",
-        },
+        state=state,
+        reason=np.array([REASONS.index(str(name)) for name in why]),
+        fold=np.where(judged, i % 2, -1),
+        u=np.where(judged, 0.5 * i / n, np.nan),
+        score=np.where(judged, 1 - i / n, np.nan),
+        predicted=predicted,
     )
 
 

@@ -16,6 +16,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import file_bytes, file_size_limit
+from tests.decided import decided
 from tests.reports.conftest import CLASSES, PATIENTS, PX, RUN, SLIDES, flat_tiles, with_states
 from tests.w2wnet.conftest import add_slide, new_store
 from w2wpath.errors import DiskError
@@ -140,25 +141,14 @@ def test_a_long_gallery_shows_the_highest_scores_and_says_so(tmp_path: Path) -> 
     store, n = new_store(tmp_path / "tiles.zarr"), GALLERY + 12
     add_slide(store, "s", np.zeros(n, dtype=int), np.arange(n) % 2, ["p"])
     score = np.random.default_rng(0).permutation(n) / n
-    zeros = np.zeros(n)
     stop = {"reason": "max_epochs", "epoch": 1, "deltas": [0.0], "stds": [None]}
-    made = Decisions(
-        run=RUN,
-        state=zeros.astype(np.uint8),
-        reason=zeros.astype(np.uint8),
-        votes=zeros.astype(np.int8)[:, None],
-        fold=zeros.astype(np.int16),
-        u=zeros.astype(np.float32),
-        score=score.astype(np.float32),
-        predicted=zeros.astype(np.int16),
-        label=store.table().label,
-        about={
-            "folds": [{"fold": 0, "stop": stop, "boundary": 0.5, "threshold": 0.2, "test_accuracy": float("nan")}],
-            "settings": {"std_below": 0.01, "track_every": 1},
-            "versions": {},
-            "time": "now",
-        },
-    )
+    about = {
+        "folds": [{"fold": 0, "stop": stop, "boundary": 0.5, "threshold": 0.2, "test_accuracy": float("nan")}],
+        "settings": {"std_below": 0.01, "track_every": 1},
+        "versions": {},
+        "time": "now",
+    }
+    made = decided(store.table(), about, run=RUN, score=score, predicted=np.zeros(n, dtype=int))
     galleries = Seen(write_report(tmp_path, store, store.table(), made).read_text("utf-8")).galleries
     title, shown = list(galleries.items())[-1]
     assert title == f"Kept, but nearest to the boundary ({n}, the {GALLERY} with the highest score)"

@@ -237,7 +237,7 @@ def test_k2_decisions_are_the_same_bytes_whatever_the_truth_says(
         path.write_text("\n".join(lines) + "\n", "utf-8")
 
     told = run("told", lambda path: None)
-    assert {"state", "votes", "score", "u", "reason", "predicted"} <= set(told)
+    assert {"state", "votes", "score", "u", "reason", "probs", "unseen"} <= set(told)
     assert run("randomised", randomise) == told
     assert run("deleted", Path.unlink) == told
 

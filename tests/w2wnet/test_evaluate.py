@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from tests.decided import decided
 from tests.w2wnet.conftest import NOISE, QUICK, fake_learner, planted, shown
 from w2wpath.errors import FoldError
 from w2wpath.tiles.store import TileStore, TileTable
@@ -41,17 +42,15 @@ def example() -> tuple[TileTable, Decisions, Truth]:
     )
     fold = (i % 3).astype(np.int16)
     out = np.isin(i, [0, 2, 3, 8])
-    decisions = Decisions(
-        run="r",
-        state=out.astype(np.uint8),
-        reason=np.zeros(n, dtype=np.uint8),
-        votes=np.where(fold[:, None] == np.arange(3), -1, out[:, None]).astype(np.int8),
-        fold=np.where(i == 9, -1, fold).astype(np.int16),
-        u=np.array([0.5, 0.1, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1, 0.1, np.nan], dtype=np.float32),
-        score=np.array([0.9, 0.3, 0.8, 0.7, 0.1, 0.2, 0.3, 0.1, 0.1, np.nan], dtype=np.float32),
-        predicted=np.zeros(n, dtype=np.int16),
-        label=table.label,
-        about={"folds": [{"threshold": 0.4}, {"threshold": 0.7}, {"threshold": 0.4}]},
+    decisions = decided(
+        table,
+        {"folds": [{"threshold": 0.4}, {"threshold": 0.7}, {"threshold": 0.4}]},
+        state=out,
+        votes=np.where(fold[:, None] == np.arange(3), -1, out[:, None]),
+        fold=np.where(i == 9, -1, fold),
+        u=np.array([0.5, 0.1, 0.1, 0.1, 0.6, 0.1, 0.1, 0.1, 0.1, np.nan]),
+        score=np.array([0.9, 0.3, 0.8, 0.7, 0.1, 0.2, 0.3, 0.1, 0.1, np.nan]),
+        predicted=np.zeros(n, dtype=int),
     )
     truth = Truth(
         known=i != 8,

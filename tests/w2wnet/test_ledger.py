@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from tests.conftest import file_bytes, file_size_limit
+from tests.decided import decided
 from tests.w2wnet.conftest import add_slide
 from w2wpath.errors import DiskError, RunError, StoreError
 from w2wpath.tiles.store import TileStore, TileTable
@@ -33,17 +34,18 @@ def made(store: TileStore, table: TileTable, run: str = "20260101T000000Z-aaaaaa
     """Decisions without sense, different for every tile."""
     n = table.n
     i = np.arange(n)
-    return Decisions(
+    return decided(
+        table,
+        {"store_hash": store.content_hash(), "folds": [{"stop": {"stds": [None, 0.5]}}]},
         run=run,
-        state=(i % 3).astype(np.uint8),
-        reason=(i % 5).astype(np.uint8),
-        votes=(np.stack([i, i + 1], axis=1) % 3 - 1).astype(np.int8),
-        fold=(i % 2).astype(np.int16),
-        u=np.where(i % 7 == 0, np.nan, i / n).astype(np.float32),
-        score=(i / n).astype(np.float32),
-        predicted=(i % 3).astype(np.int16),
-        label=table.label,
-        about={"store_hash": store.content_hash(), "folds": [{"stop": {"stds": [None, 0.5]}}]},
+        state=i % 3,
+        reason=i % 5,
+        votes=np.stack([i, i + 1], axis=1) % 3 - 1,
+        fold=i % 2,
+        u=np.where(i % 7 == 0, np.nan, i / n),
+        score=i / n,
+        predicted=i % 3,
+        unseen=np.random.default_rng(0).random((n, 4)),
     )
 
 
@@ -55,7 +57,7 @@ def test_what_is_written_is_read_back_in_table_order(store: TileStore) -> None:
     assert (read.run, read.about) == (written.run, written.about)
     for name in COLUMNS:
         assert getattr(read, name).dtype == getattr(written, name).dtype
-        assert np.array_equal(getattr(read, name), getattr(written, name), equal_nan=name == "u")
+        assert np.array_equal(getattr(read, name), getattr(written, name), equal_nan=name in ("u", "probs"))
 
 
 def test_a_second_run_leaves_every_byte_of_the_first(store: TileStore) -> None:

@@ -23,21 +23,38 @@ from w2wpath.w2wnet.decide import join
 from w2wpath.w2wnet.fit import draw_exact, fit_wise
 from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, make_folds, sides
 from w2wpath.w2wnet.learner import Learner
-from w2wpath.w2wnet.ledger import KEPT, REASONS, UNDECIDED, Decisions, new_run, runs, vote, write_decisions
+from w2wpath.w2wnet.ledger import (
+    EXCLUDED,
+    FLAGS,
+    KEPT,
+    REASONS,
+    UNDECIDED,
+    Decisions,
+    new_run,
+    runs,
+    vote,
+    write_decisions,
+)
 from w2wpath.w2wnet.quality import FEATURES, SMALLEST_PX, Reference, judge, measure
+from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
+from w2wpath.w2wnet.thresholds import out_of_fold_thresholds
 
 IMAGES_AT_ONCE = 1024
 
 
 @dataclass(frozen=True)
 class FoldResult:
-    """What fold k says: severities of its training tiles, uncertainty of its test tiles. Rows index the table."""
+    """What fold k says: severities of its training tiles, and of its test tiles without their labels.
+
+    Rows index the table. `unseen_quality_nr` (n, 3) is for each of the reasons of image quality.
+    """
 
     train_rows: NDArray[np.intp]
     severity_nr: NDArray[np.float32]
     test_rows: NDArray[np.intp]
     test_mean_nk: NDArray[np.float32]
     test_u: NDArray[np.float32]
+    unseen_quality_nr: NDArray[np.float32]
     about: dict[str, Any]
 
 
@@ -149,10 +166,12 @@ def _clean_fold(
         learner, rows[train], labels, n_classes, settings.seed + k, settings, progress, what, checkpoint
     )
     quality, reference = None, None
+    unseen_quality = np.zeros((len(test), len(QUALITY_REASONS)), dtype=np.float32)
     if features is not None:
         # learned from the training side alone, like everything else that judges
         reference = Reference.learn(features[train], judged.slide[train])
         quality = judge(features[train], judged.slide[train], reference)
+        unseen_quality = judge(features[test], judged.slide[test], reference).severity_nr.astype(np.float32)
     joined = join(fit, labels, quality)
     unseen = draw_exact(run, rows[test], n_classes, settings.draws, progress, f"{what}: unseen patients")
     right = unseen.mean_nk.argmax(axis=1) == judged.label[test]
@@ -162,6 +181,7 @@ def _clean_fold(
         test_rows=rows[test],
         test_mean_nk=unseen.mean_nk.astype(np.float32),
         test_u=unseen.u_n.astype(np.float32),
+        unseen_quality_nr=unseen_quality,
         about={
             "fold": k,
             "stop": _jsonable(asdict(fit.stop)),
@@ -182,8 +202,9 @@ def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[s
     n, folds = table.n, len(results)
     votes = np.full((n, folds), -1, dtype=np.int8)
     fold = np.full(n, -1, dtype=np.int16)
+    probs = np.full((n, len(table.classes)), np.nan, dtype=np.float32)
     u = np.full(n, np.nan, dtype=np.float32)
-    predicted = np.full(n, -1, dtype=np.int16)
+    unseen = np.full((n, len(FLAGS) - 1), np.nan, dtype=np.float32)
     severity_nr = np.zeros((n, len(EXCLUSIONS)))
     score = np.zeros(n)
     for k, result in enumerate(results):
@@ -193,9 +214,14 @@ def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[s
         score[result.train_rows] += worst
         fold[result.test_rows] = k
         u[result.test_rows] = result.test_u
-        predicted[result.test_rows] = result.test_mean_nk.argmax(axis=1)
+        probs[result.test_rows] = result.test_mean_nk
+        unseen[result.test_rows, 1:] = result.unseen_quality_nr
     judged = table.label >= 0
+    count = np.maximum((votes >= 0).sum(axis=1), 1)
+    severity_nr /= count[:, None]
     state = np.where(judged, vote(votes), UNDECIDED).astype(np.uint8)
+    thresholds = _thresholds(u, fold, state, about)
+    unseen[judged, 0] = u[judged] / np.maximum(thresholds[fold[judged]], 1e-12)
     why = np.where(state == UNDECIDED, "tie", np.array(EXCLUSIONS)[severity_nr.argmax(axis=1)])
     why = np.where(state == KEPT, "", why)
     why = np.where(judged, why, "no label")
@@ -205,12 +231,28 @@ def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[s
         reason=np.array([REASONS.index(str(name)) for name in why], dtype=np.uint8),
         votes=votes,
         fold=fold,
+        severity=np.where(judged[:, None], severity_nr, np.nan).astype(np.float32),
+        score=np.where(judged, score / count, np.nan).astype(np.float32),
+        probs=probs,
         u=u,
-        score=np.where(judged, score / max(folds - 1, 1), np.nan).astype(np.float32),
-        predicted=predicted,
+        unseen=unseen,
         label=table.label,
+        area_share=table.area_share,
         about=about,
     )
+
+
+def _thresholds(
+    u: NDArray[np.float32], fold: NDArray[np.int16], state: NDArray[np.uint8], about: dict[str, Any]
+) -> NDArray[np.float64]:
+    """Return the threshold of each fold, by the recipe of the settings; both recipes are noted in `about`."""
+    folds, settings = about["folds"], about["settings"]
+    kept = (state != EXCLUDED) & (fold >= 0)
+    quantiles = out_of_fold_thresholds(u[kept], fold[kept], len(folds), settings["flag_share"])
+    for one, quantile in zip(folds, quantiles.tolist(), strict=True):
+        one["thresholds"] = {"centroid": one["threshold"], "quantile": quantile}
+        one["threshold"] = one["thresholds"][settings["threshold"]]
+    return np.array([one["threshold"] for one in folds])
 
 
 def _find_or_begin(home: Path, settings: CleanSettings, store_hash: str, folds: FoldTable) -> str:

@@ -21,7 +21,9 @@ STATES = ("kept", "excluded", "undecided")
 REASONS = ("", "label", "uncertain", "tie", "no label", "focus", "background", "colour")
 """``label``: the draws name another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
 ``no label``: the tile carries none and was not judged; ``focus``, ``background``, ``colour``: its image quality."""
-COLUMNS = ("state", "reason", "votes", "fold", "u", "score", "predicted", "label")
+FLAGS = ("", "uncertain", "focus", "background", "colour")
+"""Why a tile would be masked on a slide of an unseen patient; "" where it would not."""
+COLUMNS = ("state", "reason", "votes", "fold", "severity", "score", "probs", "u", "unseen", "label", "area_share")
 
 
 @dataclass(frozen=True)
@@ -36,14 +38,20 @@ class Decisions:
         (n, folds) int8: 1 the fold's Wise excludes the tile, 0 it keeps it, -1 the tile was not in its training side.
     fold
         (n,) int16 test fold, -1 where not judged.
-    u
-        (n,) float32 out-of-fold predictive uncertainty; NaN where not judged.
+    severity
+        (n, 5) float32 for each of :data:`~w2wpath.w2wnet.decide.REASONS`: mean over the votes of how far the tile lies
+        beyond the cut of that kind, which excludes above 1; NaN where not judged.
     score
-        (n,) float32 mean over the votes of the joined score, which excludes above 1; NaN where not judged.
-    predicted
-        (n,) int16 class that the out-of-fold mean draw names, -1 where not judged.
-    label
-        (n,) int16 the label that was judged.
+        (n,) float32 mean over the votes of the worst severity; NaN where not judged.
+    probs
+        (n, k) float32 mean draw of the fold's Wise, which never saw the patient; NaN where not judged.
+    u
+        (n,) float32 out-of-fold predictive uncertainty of those draws; NaN where not judged.
+    unseen
+        (n, 4) float32 for each of ``FLAGS[1:]``: how far the tile lies beyond the cut at which it would be masked on a
+        slide, judged without its label by what never saw the patient; NaN where not judged.
+    label, area_share
+        (n,) int16 and (n, C) float32: the label and shares that were judged.
     about
         Settings, fold table, thresholds, stop records, hash of the store.
     """
@@ -53,11 +61,31 @@ class Decisions:
     reason: NDArray[np.uint8]
     votes: NDArray[np.int8]
     fold: NDArray[np.int16]
-    u: NDArray[np.float32]
+    severity: NDArray[np.float32]
     score: NDArray[np.float32]
-    predicted: NDArray[np.int16]
+    probs: NDArray[np.float32]
+    u: NDArray[np.float32]
+    unseen: NDArray[np.float32]
     label: NDArray[np.int16]
+    area_share: NDArray[np.float32]
     about: Mapping[str, Any]
+
+    @property
+    def judged(self) -> NDArray[np.bool_]:
+        """Which tiles (n,) carried a label and were judged."""
+        return np.asarray(self.label >= 0)
+
+    @property
+    def predicted(self) -> NDArray[np.int16]:
+        """The class (n,) that the out-of-fold mean draw names, -1 where not judged."""
+        named = np.nan_to_num(self.probs, nan=-1.0).argmax(axis=1)
+        return np.where(self.judged, named, -1).astype(np.int16)
+
+    @property
+    def flag(self) -> NDArray[np.uint8]:
+        """Index (n,) into FLAGS: the worst of `unseen` where it exceeds 1, else 0."""
+        worst = np.nan_to_num(self.unseen, nan=0.0)
+        return np.where(worst.max(axis=1) > 1.0, worst.argmax(axis=1) + 1, 0).astype(np.uint8)
 
     def for_training(self) -> NDArray[np.intp]:
         """Return the rows to train on: kept and undecided tiles that carry a label."""
