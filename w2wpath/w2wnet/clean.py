@@ -185,7 +185,11 @@ def _clean_fold(
         about={
             "fold": k,
             "stop": _jsonable(asdict(fit.stop)),
+            "low": fit.low,
             "boundary": fit.boundary,
+            "high": fit.high,
+            "u_low": fit.u_low,
+            "u_boundary": fit.u_boundary,
             "separation": fit.separation,
             "threshold": fit.threshold,
             "excluded": int(joined.excluded_n.sum()),

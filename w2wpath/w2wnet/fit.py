@@ -61,11 +61,11 @@ class WiseFit:
         Mean probabilities and predictive uncertainty of `draws` exact MC passes after the stop.
     exact_score_n
         u + label_weight * Brier of those.
-    boundary, separation
-        Midpoint of the two clusters of `score_n`, and depth of the valley there: 0 (none) to 1.
-    u_boundary, threshold
-        Midpoint of the two clusters of `u_n` (R17), and centroid of the spurious one: an unseen tile above it is
-        uncertain (R18). Both 1 when degenerate, so that nothing is masked.
+    low, boundary, high, separation
+        Centroids of the two clusters of `score_n` and their midpoint, and depth of the valley there: 0 (none) to 1.
+    u_low, u_boundary, threshold
+        Centroid of the usual cluster of `u_n`, midpoint of the two (R17), and centroid of the spurious one: an unseen
+        tile above it is uncertain (R18). The latter two are 1 when degenerate, so that nothing is masked.
     """
 
     stop: StopRecord
@@ -75,8 +75,11 @@ class WiseFit:
     mean_nk: Floats
     u_n: Floats
     exact_score_n: Floats
+    low: float
     boundary: float
+    high: float
     separation: float
+    u_low: float
     u_boundary: float
     threshold: float
 
@@ -150,8 +153,11 @@ def judge(
         mean_nk=exact.mean_nk,
         u_n=exact.u_n,
         exact_score_n=label_quality(exact.mean_nk, labels, settings.label_weight),
+        low=split.low,
         boundary=split.boundary,
+        high=split.high,
         separation=separation(score_n, split),
+        u_low=by_u.low,
         u_boundary=u_boundary,
         threshold=threshold,
     )
