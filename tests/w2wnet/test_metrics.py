@@ -17,6 +17,7 @@ from w2wpath.w2wnet.metrics import (
     paired_by_patient,
     rate,
     sensitivity_at,
+    wilson,
 )
 
 PAIRS = st.lists(st.tuples(st.integers(0, 5), st.booleans()), min_size=2, max_size=40)
@@ -150,6 +151,23 @@ def test_no_finite_sample_gives_no_interval() -> None:
 
 def test_an_estimate_reads_as_value_and_interval() -> None:
     assert str(Estimate(0.12345, 0.1, 0.2, 7)) == "0.123 [0.100, 0.200]"
+
+
+@given(st.integers(1, 300), st.data())
+def test_wilsons_interval_is_that_of_his_formula(n: int, data: st.DataObject) -> None:
+    hits = data.draw(st.integers(0, n))
+    found, z, p = wilson(hits, n), 1.959963984540054, hits / n
+    centre, half = p + z**2 / (2 * n), z * np.sqrt(p * (1 - p) / n + z**2 / (4 * n**2))
+    expected = (np.array([centre - half, centre + half]) / (1 + z**2 / n)).clip(0, 1)
+    assert (found.value, found.n) == (p, n)
+    assert (found.low, found.high) == pytest.approx(tuple(expected), abs=1e-9)
+    assert found.low <= p <= found.high
+
+
+def test_wilsons_interval_of_nothing_is_not_a_number() -> None:
+    found = wilson(0, 0)
+    assert np.isnan([found.value, found.low, found.high]).all()
+    assert found.n == 0
 
 
 def test_the_paired_difference_is_that_of_the_two_areas_and_has_a_sign() -> None:

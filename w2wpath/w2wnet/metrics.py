@@ -7,14 +7,14 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 RESAMPLES = 500
 
 
 @dataclass(frozen=True)
 class Estimate:
-    """A value, its 95 % interval (percentile bootstrap over patients) and the number of tiles behind it."""
+    """A value, its 95 % interval (bootstrap percentiles over patients, or Wilson's) and the tiles behind it."""
 
     value: float
     low: float
@@ -92,6 +92,18 @@ def sensitivity_at(scores_n: NDArray[np.floating], positive_n: NDArray[np.bool_]
 def rate(hits_n: NDArray[np.bool_]) -> float:
     """Return the share of True; NaN when there is none to share."""
     return float(hits_n.mean()) if hits_n.size else float("nan")
+
+
+def wilson(hits: int, n: int) -> Estimate:
+    """Estimate the share `hits` of `n` with Wilson's score interval (Wilson 1927), which holds for few tiles too.
+
+    It takes the tiles as independent, so it is for those that were drawn one by one, such as planted controls. NaN
+    when there is none to share.
+    """
+    if n == 0:
+        return Estimate(float("nan"), float("nan"), float("nan"), 0)
+    low, high = binomtest(hits, n).proportion_ci(0.95, method="wilson")
+    return Estimate(hits / n, float(low), float(high), n)
 
 
 def by_patient(
