@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.patches import StepPatch
 
 from w2wpath.reports.cleaning_figures import delta_figure, risk_figure, score_figure, spread_figure, u_figure
 from w2wpath.reports.page import figure_uri
@@ -27,7 +28,8 @@ STOP: dict[str, Any] = {
 def heights(figure: Figure) -> list[int]:
     """Tiles in each stacked part of a histogram."""
     (axis,) = figure.axes
-    return [round(sum(bar.get_height() for bar in part)) for part in axis.containers]
+    parts = [patch.get_data() for patch in axis.patches if isinstance(patch, StepPatch)]
+    return [round(float((part.values - part.baseline).sum())) for part in parts]
 
 
 def vertical(figure: Figure) -> dict[str, float]:

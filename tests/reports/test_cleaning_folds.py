@@ -119,4 +119,6 @@ def test_provenance_tells_all_that_was_recorded() -> None:
 @pytest.mark.parametrize("seed", [0, None])
 def test_a_seed_of_0_is_a_seed(seed: int | None) -> None:
     found = dict(provenance("run", {"settings": {} if seed is None else {"seed": seed}, "folds": [FOLD]}))
-    assert found == ({"Run": "run"} if seed is None else {"Run": "run", "Seeds": "0 for the folds, 1 for their networks"})
+    assert found == (
+        {"Run": "run"} if seed is None else {"Run": "run", "Seeds": "0 for the folds, 1 for their networks"}
+    )

@@ -88,7 +88,11 @@ def test_a_slide_that_is_its_patients_only_one_is_warned_of_once() -> None:
 
 
 def test_cells_sort_by_their_number_and_show_a_dash_where_there_is_none() -> None:
-    assert (count(12345), percent(0.0), number(0.25)) == (Cell("12,345", 12345.0), Cell("0.0%", 0.0), Cell("0.250", 0.25))
+    assert (count(12345), percent(0.0), number(0.25)) == (
+        Cell("12,345", 12345.0),
+        Cell("0.0%", 0.0),
+        Cell("0.250", 0.25),
+    )
     for cell in (number(None), number(math.nan), percent(None), percent(math.nan)):
         assert cell.text == "–"
         assert cell.value is not None

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
+from numpy.typing import NDArray
 
 from w2wpath.reports.risk_coverage import RiskCoverage
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, UNDECIDED, Decisions
@@ -34,10 +35,7 @@ def score_figure(decisions: Decisions) -> Figure:
     figure, axis = _panel(3.6)
     score = np.minimum(decisions.score, SCORE_SHOWN)
     parts = [score[decisions.judged & (decisions.state == state)] for state, _, _ in OF_STATE]
-    bins = np.linspace(0.0, SCORE_SHOWN, 61).tolist()
-    axis.hist(
-        parts, bins, stacked=True, color=[colour for _, colour, _ in OF_STATE], label=[name for *_, name in OF_STATE]
-    )
+    _stack(axis, parts, SCORE_SHOWN, 60, [(colour, name) for _, colour, name in OF_STATE])
     axis.axvline(1.0, color="black", linewidth=1.2, linestyle="--", label="cut")
     axis.set(xlabel=f"score ({SCORE_SHOWN:g} stands for more)", ylabel="tiles", xlim=(0, SCORE_SHOWN))
     axis.legend(frameon=False)
@@ -59,9 +57,7 @@ def u_figure(decisions: Decisions, fold: Mapping[str, Any]) -> Figure:
     }
     drawn = [value for value, _, _ in lines.values() if value is not None]
     top = max([float(part.max()) for part in parts if part.size] + [value for value in drawn if value < 1] + [0.05])
-    axis.hist(
-        parts, np.linspace(0.0, top, 41).tolist(), stacked=True, color=[SKY, RED], label=["as labelled", "otherwise"]
-    )
+    _stack(axis, parts, top, 40, [(SKY, "as labelled"), (RED, "otherwise")])
     for name, (value, colour, style) in lines.items():
         if value is not None and value <= top:
             axis.axvline(value, color=colour, linestyle=style, linewidth=1.6, label=f"{name} {value:.3f}")
@@ -93,21 +89,21 @@ def spread_figure(folds: Sequence[Mapping[str, Any]], settings: Mapping[str, Any
     figure, axis = _panel(3.6)
     churn = settings.get("stop_rule") == "membership"
     trace, title = ("churns", "Tiles that change group") if churn else ("stds", "Std of the median of delta")
-    some = False
+    limit = settings["std_below"]
+    seen = [limit]
     for at, fold in enumerate(folds):
         stop, colour = fold["stop"], OF_FOLD[at % len(OF_FOLD)]
         epochs = np.arange(1, len(stop["deltas"]) + 1) * settings["track_every"]
         values = _floats(stop.get(trace, ()), len(epochs))
         values[values <= 0] = np.nan  # a log axis has no 0
-        some = some or bool(np.isfinite(values).any())
+        seen += values[np.isfinite(values)].tolist()
         axis.plot(epochs, values, STYLES[at // len(OF_FOLD) % len(STYLES)], color=colour, linewidth=1.6)
         axis.axvline(stop["epoch"], color=colour, linewidth=1, linestyle=":")
-    axis.axhline(settings["std_below"], color="black", linewidth=1.2, linestyle="--", label="limit")
+    axis.axhline(limit, color="black", linewidth=1.2, linestyle="--", label="limit")
     axis.set(xlabel="epoch", ylabel="share of tiles" if churn else "std", title=title)
+    axis.set_ylim(min(seen) / 1.5, max(seen) * 1.5)
+    axis.set_yscale("log")
     axis.legend(frameon=False)
-    # with few epochs there is no value yet, and a log axis of nothing cannot be drawn
-    if some:
-        axis.set_yscale("log")
     return figure
 
 
@@ -124,7 +120,20 @@ def risk_figure(curves: Mapping[str, RiskCoverage]) -> Figure:
     return figure
 
 
-def _floats(values: Sequence[float | None], n: int) -> np.ndarray[Any, np.dtype[np.float64]]:
+def _stack(
+    axis: Axes, parts: Sequence[NDArray[np.float32]], top: float, bins: int, looks: Sequence[tuple[str, str]]
+) -> None:
+    """Draw a stacked histogram from 0 to `top`; `looks` are colour and name of each part."""
+    edges = np.linspace(0.0, top, bins + 1)
+    below = np.zeros(bins)
+    for part, (colour, name) in zip(parts, looks, strict=True):
+        above = below + np.histogram(part, edges)[0]
+        axis.stairs(above, edges, baseline=below, fill=True, color=colour, label=name)
+        below = above
+    axis.set_ylim(0, max(1.0, below.max() * 1.05))
+
+
+def _floats(values: Sequence[float | None], n: int) -> NDArray[np.float64]:
     """Return a trace (n,) in which NaN stands for what is not there."""
     found = [np.nan if value is None else float(value) for value in values]
     return np.array([*found, *[np.nan] * (n - len(found))], dtype=np.float64)
