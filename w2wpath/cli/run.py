@@ -31,23 +31,17 @@ def run(
 
     What was done before stays, so a study that was interrupted goes on. Exit code 3: some cells failed.
     """
-    from w2wpath.benchmarks.study.run import complete, open_study
-    from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
+    from w2wpath.benchmarks.study.report import conduct
 
-    settings = load(StudySettings, "study", study, {})
-    base = data or study.parent
-    truth = None if settings.truth is None else base / settings.truth
-    settings = settings.model_copy(update={"cohort": base / settings.cohort, "truth": truth})
-    cleaning, tiling = load(CleanSettings, "clean", study, {}), load(TileSettings, "tile", study, {})
-    folder = out or Path("study") / study.stem
-    progress = make_progress()
-    opened = open_study(folder, settings, tiling, cleaning, workers=workers, progress=progress)
-    failed = {} if report_only else complete(opened, workers=workers, progress=progress)
+    done = conduct(study, out or Path("study") / study.stem, data, workers, report_only, make_progress())
     if as_json:
-        tell_json({"out": str(folder), "failed": failed})
+        tell_json({"out": str(done.out), "files": [str(path) for path in done.files], "failed": done.failed})
     else:
-        tell(f"study: {folder}")
-    for name, why in failed.items():
+        for path in done.files:
+            tell(str(path))
+    for name, why in done.failed.items():
         warn(f"{name}: {why}")
-    if failed:
+    if done.missing:
+        warn(f"not there yet: {', '.join(done.missing)}")
+    if done.failed:
         raise typer.Exit(3)

@@ -8,7 +8,17 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from w2wpath.benchmarks.study.resampling import Figure, Floats, Mask, auroc, figure, mean_of, over_folds, sensitivity_at, share
+from w2wpath.benchmarks.study.resampling import (
+    Figure,
+    Floats,
+    Mask,
+    auroc,
+    figure,
+    mean_of,
+    over_folds,
+    sensitivity_at,
+    share,
+)
 from w2wpath.w2wnet.truth import Truth
 
 WRONG_LABEL = "label"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -53,7 +53,9 @@ def judged(ground: Ground, cell: WiseCell, k: int, settings: NetSettings, seed: 
     label_n = ground.table.label[train]
     exact = MCStats(len(train), cell.mean_nk.shape[1])
     exact.add(cell.mean_nk)  # u is the Gini impurity of the mean draw (F1), whatever the number of draws behind it
-    fit = judge(cell.tracked_nk, exact, label_n, cell.stop, settings, seed)
+    # whether it learned nothing is a judgement too
+    stop = replace(cell.stop, reason="max_epochs") if cell.stop.reason == "degenerate" else cell.stop
+    fit = judge(cell.tracked_nk, exact, label_n, stop, settings, seed)
     quality, unseen = None, np.zeros((len(test), len(QUALITY_REASONS)))
     if settings.quality and ground.features_nf is not None:
         features, slide = ground.features_nf, ground.table.slide

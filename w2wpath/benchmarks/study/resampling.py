@@ -80,9 +80,7 @@ def auroc(score_n: NDArray[np.floating], positive_n: Mask, weight_bn: Floats) ->
     return _ratio(area, hits[:, -1] * misses[:, -1])
 
 
-def sensitivity_at(
-    score_n: NDArray[np.floating], positive_n: Mask, weight_bn: Floats, removed: float = 0.05
-) -> Floats:
+def sensitivity_at(score_n: NDArray[np.floating], positive_n: Mask, weight_bn: Floats, removed: float = 0.05) -> Floats:
     """Return the greatest sensitivity (b,) of a threshold that flags at most the share `removed` of the negatives."""
     hits, misses = _cumulated(score_n, positive_n, weight_bn)
     allowed = misses <= removed * misses[:, -1:] + 1e-9
@@ -150,4 +148,4 @@ def _cumulated(score_n: NDArray[np.floating], positive_n: Mask, weight_bn: Float
 
 
 def _ratio(part_b: Floats, whole_b: Floats) -> Floats:
-    return np.divide(part_b, whole_b, out=np.full(np.shape(part_b), np.nan), where=whole_b > 0)
+    return np.asarray(np.divide(part_b, whole_b, out=np.full(np.shape(part_b), np.nan), where=whole_b > 0))

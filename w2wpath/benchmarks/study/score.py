@@ -278,7 +278,9 @@ class _Scoring:
             for fold in self.study.folds:
                 wise = self.study.wise(variant, fold)
                 if wise is not None:
-                    cells[self.study.wise_work(variant, fold).name] = _wise_about(wise)
+                    stop = self.study.judged(variant, fold).fit.stop
+                    told = {"reason": stop.reason, "epoch": stop.epoch}
+                    cells[self.study.wise_work(variant, fold).name] = {**wise.about, "stop": told}
         for row in self.study.rows if self.study.study.cohort_variant == "whole" else ():
             for fold in self.study.folds:
                 net = self.study.net(row, fold)
@@ -291,8 +293,3 @@ def at(seeds: Sequence[int], seed: int, size: int) -> slice:
     """Return where a seed's folds stand among those of `seeds`."""
     first = list(seeds).index(seed) * size
     return slice(first, first + size)
-
-
-def _wise_about(wise: Any) -> dict[str, Any]:
-    stop = wise.about["stop"]
-    return {**wise.about, "stop": {"reason": stop["reason"], "epoch": stop["epoch"]}}
