@@ -20,6 +20,8 @@ OURS, RIVAL, PLAIN = "#0072b2", "#d55e00", "#8a8a8a"
 """Told apart by eyes of every colour vision (Okabe and Ito)."""
 LINES = (OURS, RIVAL, "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 STYLES = ("-", "--", "-.", ":")
+ABOVE: Mapping[str, Any] = {"frameon": False, "loc": "lower center", "bbox_to_anchor": (0.5, 1.0), "ncols": 2}
+"""Where a legend covers no data."""
 DPI = 130
 MOST_CURVES = 8
 Rows = Mapping[str, Mapping[str, Figure]]
@@ -59,7 +61,7 @@ def _detection(rows: Rows) -> Picture:
     axes.set_xticks(range(len(keys)), [key.removeprefix("AUROC").strip() or "all kinds" for key in keys])
     axes.set_ylim(min(0.45, axes.get_ylim()[0]), 1.02)
     axes.set_ylabel("AUROC against good tiles, training side")
-    axes.legend(frameon=False, loc="lower left")
+    axes.legend(**ABOVE)
     return picture
 
 
@@ -84,7 +86,7 @@ def _removal(tables: Mapping[str, Rows]) -> Picture:
     axes.set_xticks(range(len(keys)), names)
     axes.set_ylim(0.0, 1.05)
     axes.set_ylabel("share excluded or flagged")
-    axes.legend(frameon=False)
+    axes.legend(**ABOVE)
     return picture
 
 
