@@ -36,6 +36,7 @@ COMMANDS = (
     "train",
     "heatmap",
     "evaluate",
+    "run",
     "check-geojson",
 )
 

@@ -45,6 +45,11 @@ def choose_compute(device: str, precision: str) -> Compute:
     return Compute(found, precision == "bf16" or (precision == "auto" and _native_bf16(found)))
 
 
+def use_threads(count: int) -> None:
+    """Compute with at most `count` threads in this process."""
+    torch.set_num_threads(count)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Tell whether a device's memory did not suffice; only CUDA has an exception of its own for it."""
     return isinstance(error, torch.OutOfMemoryError) or (
