@@ -191,7 +191,7 @@ def _severity(
 
 
 def _usual(given_n: Floats, labels: NDArray[np.int16]) -> Floats:
-    """Return for each tile (n,) the median of the labels' probabilities in its class: some classes are harder to read."""
+    """Return for each tile (n,) the median of p_label in the class of its label: some are harder to read."""
     usual = np.empty_like(given_n)
     for label in np.unique(labels):
         mine = labels == label

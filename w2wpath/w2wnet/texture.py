@@ -1,4 +1,4 @@
-"""Colour and texture of tiles as numbers, for a reader that is no network: stains, their detail by scale, local patterns."""
+"""Colour and texture of tiles as numbers, for a reader that is no network: stains, detail by scale, local patterns."""
 
 from __future__ import annotations
 
@@ -16,21 +16,23 @@ GRADIENT_SCALES = (2.0, 6.0)
 RADII = (1, 3)
 """Radii of the local binary patterns of eight points (Ojala, Pietikainen and Maenpaa 2002)."""
 CLIP_Z = 8.0
+COUNT = 59
+"""Numbers measured of a tile."""
 _FLOOR = 1e-9
 
 
 def measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure tiles (n, h, w, 3) uint8 RGB: (n, f) float32, finite.
+    """Measure tiles (n, h, w, 3) uint8 RGB: (n, COUNT) float32, finite.
 
     Five percentiles of red, green and blue; mean and percentiles of haematoxylin and eosin (Ruifrok and Johnston 2001)
     and the log energy of each between SCALES; how far the edges of haematoxylin agree in direction; histograms of local
     binary patterns of brightness.
     """
-    return np.stack([_measure(_shrunk(image)) for image in images]) if len(images) else np.empty((0, 59), np.float32)
+    return np.stack([_measure(_shrunk(image)) for image in images]) if len(images) else np.empty((0, COUNT), np.float32)
 
 
 def within(features_nf: NDArray[np.floating], group_n: NDArray[np.integer]) -> Floats:
-    """Return features (n, f) beside their robust z within each group (n, 2 f): stains differ from patient to patient."""
+    """Return features (n, f) beside their robust z within each group (n, 2 f): stains differ between patients."""
     features = np.asarray(features_nf, dtype=np.float64)
     z = np.zeros_like(features)
     for group in np.unique(group_n):
@@ -93,4 +95,4 @@ def _patterns(image: NDArray[np.uint8]) -> Floats:
 
     grey = (image @ np.array([0.299, 0.587, 0.114])).astype(np.uint8)
     counts = [np.bincount(local_binary_pattern(grey, 8, r, "uniform").astype(int).ravel(), minlength=10) for r in RADII]
-    return np.concatenate(counts) / grey.size
+    return np.asarray(np.concatenate(counts) / grey.size)

@@ -28,7 +28,9 @@ from w2wpath.w2wnet.learner import Rows
 Kind = Literal["wise", "net"]
 WITHOUT_EFFECT = frozenset({"preset", "seed", "wiped_epochs", "device", "loader_workers", "folds", "controls"})
 """Settings that change no cell, or stand in its key by another name."""
-JUDGEMENT = frozenset({"doubt_below", "min_separation", "quality", "threshold", "flag_share"})
+JUDGEMENT = frozenset(
+    {"second_reader", "controls", "doubt_below", "min_separation", "quality", "threshold", "flag_share"}
+)
 """Settings that judge what a Wise said and do not change what it says."""
 OF_WISE = frozenset(
     {"dropout_rate", "dropout_kind", "dropout_scope", "dropout_logits", "mask_batch", "draws", "tracker", "track_every"}

@@ -16,6 +16,7 @@ from w2wpath.progress import Progress
 from w2wpath.tiles.cohort import tile
 from w2wpath.tiles.entries import read_cohort
 from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.w2wnet import texture
 from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, make_folds, sides
 from w2wpath.w2wnet.learner import Rows
 from w2wpath.w2wnet.quality import FEATURES, SMALLEST_PX, measure
@@ -33,6 +34,8 @@ class Ground:
         Their rows in the store's table.
     features_nf
         Features of image quality; None for tiles too small to have one.
+    texture_nf
+        Colour and texture for the second reader, with their z within each patient.
     statistics_n
         Score of ``image statistics only``. It is taken within each patient, so no fold changes it.
     """
@@ -44,6 +47,7 @@ class Ground:
     fold_n: NDArray[np.int16]
     store_hash: str
     features_nf: NDArray[np.float32] | None
+    texture_nf: NDArray[np.float64]
     statistics_n: NDArray[np.float64]
 
     def sides(self, k: int) -> tuple[Rows, Rows]:
@@ -78,8 +82,8 @@ def prepare(
     )
     fold_n = folds.fold_n(table.patients, table.patient)
     assert_disjoint(table.patient, fold_n)
-    features, statistics = _measured(store, table, progress)
-    return Ground(store, table, rows, folds, fold_n, store.content_hash(), features, statistics)
+    features, textures, statistics = _measured(store, table, progress)
+    return Ground(store, table, rows, folds, fold_n, store.content_hash(), features, textures, statistics)
 
 
 def _tiled(path: Path, cohort: Path, tiling: TileSettings, workers: int, progress: Progress) -> TileStore:
@@ -100,10 +104,11 @@ def _tiled(path: Path, cohort: Path, tiling: TileSettings, workers: int, progres
 
 def _measured(
     store: TileStore, table: TileTable, progress: Progress
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float64], NDArray[np.float64]]:
     """Measure every tile, slide by slide, so that memory stays flat."""
     judged = store.spec.tile_px >= SMALLEST_PX
     features = np.empty((table.n, len(FEATURES)), dtype=np.float32)
+    textures = np.empty((table.n, texture.COUNT), dtype=np.float32)
     statistics = np.empty((table.n, len(image_statistics.FEATURES)))
     with progress.track("image quality and statistics", table.n) as step:
         for index, slide in enumerate(table.slides):
@@ -111,6 +116,9 @@ def _measured(
             for at in np.array_split(mine, max(1, -(-len(mine) // IMAGES_AT_ONCE))):
                 images = store.images(slide, table.row[at])
                 features[at] = measure(images) if judged else np.nan
+                textures[at] = texture.measure(images)
                 statistics[at] = image_statistics.features(images)
                 step(len(at), slide)
-    return features if judged else None, image_statistics.score_features(statistics, table.patient)
+    # no patient is in two folds, so its own z tells no fold anything of another
+    beside_z = texture.within(textures, table.patient)
+    return features if judged else None, beside_z, image_statistics.score_features(statistics, table.patient)

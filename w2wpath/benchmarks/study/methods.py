@@ -20,9 +20,11 @@ RECOMMENDED, PRETRAINED = "recommended", "pretrained"
 CHANGES: Mapping[str, tuple[str, ...]] = {
     "paper's tracker": ("tracker",),
     "paper's label weight": ("label_weight",),
+    "paper's reader": ("second_reader",),
     "paper's doubt": ("doubt_below",),
     "paper's quality": ("quality",),
     "paper's dropout": ("dropout_scope",),
+    "paper's augmentation": ("augment",),
     "paper's rate": ("lr", "momentum", "schedule"),
     "paper's threshold": ("threshold",),
 }
