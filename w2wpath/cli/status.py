@@ -32,7 +32,7 @@ def run(store: options.Store = Path("tiles.zarr"), as_json: options.Json = False
 def _lines(found: Status) -> Iterator[str]:
     labelled = sum(found.labelled.values())
     by_class = ", ".join(f"{name} {n}" for name, n in found.labelled.items())
-    yield f"{found.path}: {found.slides} slides, {found.tiles} tiles, {labelled} labelled ({by_class or 'none'})"
+    yield f"{found.path}: {found.slides} slide(s), {found.tiles} tiles, {labelled} labelled ({by_class or 'none'})"
     if found.runs:
         rows = [[one.run, one.state, f"{one.folds_done} of {one.folds}", _at(one)] for one in found.runs]
         yield table(["run of clean", "state", "folds", "now at"], rows)

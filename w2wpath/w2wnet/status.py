@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import shlex
 import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -99,7 +100,7 @@ def status(path: Path | str) -> Status:
     runs = () if damaged else _runs(store)
     model = path.parent / "model"
     has_model = (model / "model.json").is_file()
-    model_run = _json(model / "model.json").get("clean_run") if has_model else None
+    model_run = _json(model / "model.json").get("provenance", {}).get("clean_run") if has_model else None
     verdicts = len(_folders(path / "verdicts"))
     missing, command, seconds = _next(path, sum(labelled.values()), damaged, runs, has_model, model_run, verdicts)
     return Status(
@@ -194,7 +195,9 @@ def _next(
         return ("tiles with a label",), "w2wpath tile slide.svs rois.geojson", None
     if begun and (not finished or begun[-1].run > finished[-1].run):
         left = f"{begun[-1].folds - begun[-1].folds_done} of the {begun[-1].folds} folds of run {begun[-1].run}"
-        return (left,), f"w2wpath clean{of_store}, with the settings that began the run", begun[-1].seconds
+        words = _json(path.parent / "clean" / begun[-1].run / "key.json").get("command")
+        again = shlex.join(["w2wpath", *words]) if words else f"w2wpath clean{of_store}, with the settings of that run"
+        return (left,), again, begun[-1].seconds
     if not finished:
         return ("decisions on these tiles",), f"w2wpath clean{of_store}", _last_known(runs)
     newest = finished[-1].run
