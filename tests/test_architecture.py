@@ -31,6 +31,7 @@ COMMANDS = (
     "relabel",
     "patients",
     "info",
+    "status",
     "export",
     "clean",
     "train",

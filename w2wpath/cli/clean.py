@@ -11,6 +11,9 @@ from w2wpath.cli import options
 from w2wpath.cli.console import make_progress, table, tell, tell_json, warn
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
     from w2wpath.w2wnet.nets.training import WiseLearner
 
 NAME = "clean"
@@ -76,17 +79,18 @@ def run(
 
     from w2wpath.reports.cleaning import excluded_by, write_report
     from w2wpath.tiles.store import TileStore, TileTable
+    from w2wpath.w2wnet import controls, duplicates
     from w2wpath.w2wnet.clean import clean
 
     opened = TileStore.open(store)
     home = opened.path.parent / "clean"
     progress = make_progress()
 
-    def learner(of_table: TileTable) -> WiseLearner:
+    def learner(of_table: TileTable, planted: NDArray[np.uint8] | None = None) -> WiseLearner:
         # torch enters only here, so that a store that cannot be cleaned is refused at once
         from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
 
-        shared = Tiles.of(opened, of_table, settings)
+        shared = Tiles.of(opened, of_table, settings, planted)
         progress.say(f"networks: {settings.backbone} on {shared.compute}")
         return WiseLearner(shared, progress)
 
@@ -115,6 +119,10 @@ def run(
         )
         if stop["reason"] == "degenerate":
             warn(f"fold {fold['fold'] + 1} learned nothing, so it excludes nothing. Look at its curve in the report.")
+    for line in controls.says(decisions.about):
+        tell(line)
+    if copies := duplicates.warning(decisions.about):
+        warn(copies)
     for row in [*by_class, *excluded_by(decisions, tiles.patient, tiles.patients)]:
         if row.warning:
             warn(row.warning)

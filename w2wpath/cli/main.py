@@ -22,6 +22,7 @@ from w2wpath.cli import (
     patients,
     relabel,
     run,
+    status,
     tile,
     train,
 )
@@ -37,7 +38,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # in "rich", a help text loses its [default: X]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, tile, relabel, patients, info, export, clean, train, heatmap, evaluate, run, check_geojson):
+COMMANDS = (
+    demo,
+    tile,
+    relabel,
+    patients,
+    info,
+    status,
+    export,
+    clean,
+    train,
+    heatmap,
+    evaluate,
+    run,
+    check_geojson,
+)
+for module in COMMANDS:
     app.command(module.NAME)(module.run)
 
 

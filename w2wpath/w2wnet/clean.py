@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import zipfile
-from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +18,13 @@ from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record, write_whole
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.checkpoint import RESULT_FREE
+from w2wpath.w2wnet.controls import Planted, judge_with, plant, pooled, recall
 from w2wpath.w2wnet.decide import REASONS as EXCLUSIONS
 from w2wpath.w2wnet.decide import join
+from w2wpath.w2wnet.duplicates import find_duplicates
 from w2wpath.w2wnet.fit import draw_exact, fit_wise
 from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, assert_out_of_fold, make_folds, sides
-from w2wpath.w2wnet.learner import Learner
+from w2wpath.w2wnet.learner import Learner, LearnerFor
 from w2wpath.w2wnet.ledger import (
     FLAGS,
     KEPT,
@@ -34,6 +36,7 @@ from w2wpath.w2wnet.ledger import (
     vote,
     write_decisions,
 )
+from w2wpath.w2wnet.pixels import images_of
 from w2wpath.w2wnet.quality import FEATURES, SMALLEST_PX, Reference, judge, measure
 from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
 from w2wpath.w2wnet.thresholds import out_of_fold_thresholds
@@ -59,7 +62,7 @@ class FoldResult:
 
 def clean(
     store: TileStore,
-    learner_for: Callable[[TileTable], Learner],
+    learner_for: LearnerFor,
     settings: CleanSettings,
     home: Path,
     progress: Progress | None = None,
@@ -98,14 +101,22 @@ def clean(
     store_hash = store.content_hash()
     run = _find_or_begin(home, settings, store_hash, folds)
     fold_n = folds.fold_n(judged.patients, judged.patient)
+    pixels = partial(images_of, store, table)
     results: list[FoldResult] = []
     learner: Learner | None = None
     for k in range(settings.folds):
         checkpoint = home / run / f"fold-{k}.checkpoint"
         found = _read_fold(home / run / f"fold-{k}.npz")
         if found is None:
+            planted = plant(table, pixels, fold_n, k, settings)
+            if planted is not None:
+                learner = None  # that of the fold before, with its images, goes first
+                learner = learner_for(table, planted.images)
             learner = learner or learner_for(table)
-            found = _clean_fold(learner, judged, rows, fold_n, k, features, settings, progress, checkpoint)
+            planted_features = None if planted is None or features is None else measure(planted.pixels(table.n, pixels))
+            found = _clean_fold(
+                learner, judged, rows, fold_n, k, features, settings, progress, checkpoint, planted, planted_features
+            )
             _write_fold(home / run / f"fold-{k}.npz", found)
         else:
             progress.say(f"fold {k + 1}: taken from the interrupted run {run}")
@@ -118,6 +129,8 @@ def clean(
         fold_table=folds.fold_of_patient,
         fold_hash=folds.digest,
         folds=[result.about for result in results],
+        controls=pooled([result.about for result in results]),
+        **find_duplicates(store, table, progress).about(),
         classes=table.classes,
     )
     decisions = _decide(run, table, results, about)
@@ -155,14 +168,20 @@ def _clean_fold(
     settings: CleanSettings,
     progress: Progress,
     checkpoint: Path,
+    planted: Planted | None = None,
+    planted_features: NDArray[np.float32] | None = None,
 ) -> FoldResult:
     train, test = sides(fold_n, k)
     assert_disjoint(judged.patient, fold_n)
     what = f"fold {k + 1}/{settings.folds}"
     n_classes = len(judged.classes)
-    labels = judged.label[train]
+    learner_rows, labels = rows[train], judged.label[train]
+    at = np.empty(0, dtype=np.intp)  # places of what is planted
+    if planted is not None:
+        at = planted.places(learner_rows)
+        learner_rows, labels = planted.in_place(learner_rows, labels)
     run, fit = fit_wise(
-        learner, rows[train], labels, n_classes, settings.seed + k, settings, progress, what, checkpoint
+        learner, learner_rows, labels, n_classes, settings.seed + k, settings, progress, what, checkpoint
     )
     quality, reference = None, None
     unseen_quality = np.zeros((len(test), len(QUALITY_REASONS)), dtype=np.float32)
@@ -170,13 +189,16 @@ def _clean_fold(
         # learned from the training side alone, like everything else that judges
         reference = Reference.learn(features[train], judged.slide[train])
         quality = judge(features[train], judged.slide[train], reference)
+        if planted_features is not None:
+            quality = judge_with(features[train], judged.slide[train], reference, at, planted_features)
         unseen_quality = judge(features[test], judged.slide[test], reference).severity_nr.astype(np.float32)
     joined = join(fit, labels, quality)
+    own = np.setdiff1d(np.arange(len(train)), at)
     unseen = draw_exact(run, rows[test], n_classes, settings.draws, progress, f"{what}: unseen patients")
     right = unseen.mean_nk.argmax(axis=1) == judged.label[test]
     return FoldResult(
-        train_rows=rows[train],
-        severity_nr=joined.severity_nr.astype(np.float32),
+        train_rows=rows[train[own]],
+        severity_nr=joined.severity_nr[own].astype(np.float32),
         test_rows=rows[test],
         test_mean_nk=unseen.mean_nk.astype(np.float32),
         test_u=unseen.u_n.astype(np.float32),
@@ -191,10 +213,11 @@ def _clean_fold(
             "u_boundary": fit.u_boundary,
             "separation": fit.separation,
             "threshold": fit.threshold,
-            "excluded": int(joined.excluded_n.sum()),
-            "excluded_by_exact_passes": int((fit.exact_score_n > fit.boundary).sum()),
+            "excluded": int(joined.excluded_n[own].sum()),
+            "excluded_by_exact_passes": int((fit.exact_score_n[own] > fit.boundary).sum()),
             "quality": None if reference is None else reference.as_json(),
-            "train_tiles": len(train),
+            "controls": {} if planted is None else recall(planted.kind, joined.excluded_n[at]),
+            "train_tiles": len(own),
             "test_tiles": len(test),
             "test_accuracy": float(right.mean()),
         },

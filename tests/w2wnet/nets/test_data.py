@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 import torch
 
+from tests.w2wnet.nets.conftest import TINY
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.nets import data
-from w2wpath.w2wnet.nets.data import Batches, Normalisation, load_images
+from w2wpath.w2wnet.nets.data import Batches, Normalisation, Tiles, load_images
 from w2wpath.w2wnet.nets.device import choose_compute
+from w2wpath.w2wnet.nets.training import WiseLearner
 
 CPU = choose_compute("cpu", "fp32")
 IMAGES = (np.random.default_rng(0).normal((120, 60, 200), (10, 20, 30), (50, 16, 16, 3)).clip(0, 255)).astype(np.uint8)
@@ -30,6 +32,30 @@ def test_images_are_loaded_in_table_order(store: TileStore, monkeypatch: pytest.
     assert isinstance(on_disk, np.memmap)
     assert np.array_equal(on_disk, expected)
     assert sorted(path.name for path in Path(store.path).parent.iterdir()) == ["tiles.zarr"]
+
+
+def test_planted_images_are_rows_behind_the_tables(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    table, px = store.table(), store.spec.tile_px
+    planted = np.random.default_rng(0).integers(0, 256, (4, px, px, 3), dtype=np.uint8)
+    tiles = Tiles.of(store, table, TINY, planted)
+    assert np.array_equal(tiles.images[: table.n], load_images(store, table))
+    assert np.array_equal(tiles.images[table.n :], planted)
+    monkeypatch.setattr(data, "IN_MEMORY_BYTES", 0)
+    on_disk = Tiles.of(store, table, TINY, planted).images
+    assert isinstance(on_disk, np.memmap)
+    assert np.array_equal(on_disk, tiles.images)
+
+
+def test_a_network_trains_on_planted_rows_and_draws_over_them(store: TileStore) -> None:
+    table = store.table()
+    planted = np.zeros((4, store.spec.tile_px, store.spec.tile_px, 3), dtype=np.uint8)
+    rows = np.concatenate([np.arange(30), table.n + np.arange(4)])
+    labels = np.concatenate([table.label[:30], np.zeros(4, dtype=np.int16)])
+    network = WiseLearner(Tiles.of(store, table, TINY, planted)).start(rows, labels, 0)
+    network.epoch()
+    said = network.draw(rows)
+    assert said.shape == (34, len(table.classes))
+    assert np.isfinite(said).all()
 
 
 def test_batches_are_normalised_per_channel() -> None:

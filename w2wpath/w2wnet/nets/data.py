@@ -50,10 +50,10 @@ class Normalisation:
         return cls(*zip(red, green, blue, strict=True))
 
 
-def load_images(store: TileStore, table: TileTable) -> NDArray[np.uint8]:
-    """Decode every tile of `table` once: (n, tile_px, tile_px, 3) uint8 in table order."""
+def load_images(store: TileStore, table: TileTable, planted: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Decode every tile of `table` once: (n, tile_px, tile_px, 3) uint8 in table order, then the `planted` images."""
     side = store.spec.tile_px
-    shape = (table.n, side, side, 3)
+    shape = (table.n + (0 if planted is None else len(planted)), side, side, 3)
     if int(np.prod(shape)) <= IN_MEMORY_BYTES:
         images: NDArray[np.uint8] = np.empty(shape, dtype=np.uint8)
     else:
@@ -62,6 +62,8 @@ def load_images(store: TileStore, table: TileTable) -> NDArray[np.uint8]:
     for index, slide in enumerate(table.slides):
         here = np.flatnonzero(table.slide == index)
         images[here] = store.images(slide, table.row[here])
+    if planted is not None:
+        images[table.n :] = planted
     return images
 
 
@@ -75,10 +77,12 @@ class Tiles:
     compute: Compute
 
     @classmethod
-    def of(cls, store: TileStore, table: TileTable, settings: NetSettings) -> Tiles:
-        """Decode the tiles of `table` and choose the device."""
+    def of(
+        cls, store: TileStore, table: TileTable, settings: NetSettings, planted: NDArray[np.uint8] | None = None
+    ) -> Tiles:
+        """Decode the tiles of `table`, behind which come the images `planted` (b, px, px, 3); choose the device."""
         compute = choose_compute(settings.device, settings.precision)
-        return cls(load_images(store, table), len(table.classes), settings, compute)
+        return cls(load_images(store, table, planted), len(table.classes), settings, compute)
 
     @property
     def tile_px(self) -> int:
