@@ -25,6 +25,9 @@ class NetSettings(Settings):
     """``small`` begins with 3 x 3, stride 1, without pooling, for tiles below 64 px (R2)."""
     weights: Path | None = None
     """A safetensors file of pretrained weights to begin with; None draws random ones. Nothing is ever downloaded."""
+    low_pass_sigma: float | None = Field(None, gt=0)
+    """Standard deviation, in pixels, of a fixed Gaussian of 3 x 3 before the network: the rival of Roy et al. 2018 in
+    the study. None puts nothing there."""
     dropout_rate: float = Field(0.3, ge=0, lt=1)
     """Share of activations that Wise drops (R1)."""
     dropout_kind: Literal["element", "channel"] = "element"

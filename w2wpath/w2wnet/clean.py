@@ -21,10 +21,9 @@ from w2wpath.w2wnet.checkpoint import RESULT_FREE
 from w2wpath.w2wnet.decide import REASONS as EXCLUSIONS
 from w2wpath.w2wnet.decide import join
 from w2wpath.w2wnet.fit import draw_exact, fit_wise
-from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, make_folds, sides
+from w2wpath.w2wnet.folds import FoldTable, assert_disjoint, assert_out_of_fold, make_folds, sides
 from w2wpath.w2wnet.learner import Learner
 from w2wpath.w2wnet.ledger import (
-    EXCLUDED,
     FLAGS,
     KEPT,
     REASONS,
@@ -224,7 +223,8 @@ def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[s
     count = np.maximum((votes >= 0).sum(axis=1), 1)
     severity_nr /= count[:, None]
     state = np.where(judged, vote(votes), UNDECIDED).astype(np.uint8)
-    thresholds = _thresholds(u, fold, state, about)
+    assert_out_of_fold(votes, fold)
+    thresholds = _thresholds(u, fold, votes, about)
     unseen[judged, 0] = u[judged] / np.maximum(thresholds[fold[judged]], 1e-12)
     why = np.where(state == UNDECIDED, "tie", np.array(EXCLUSIONS)[severity_nr.argmax(axis=1)])
     why = np.where(state == KEPT, "", why)
@@ -247,12 +247,15 @@ def _decide(run: str, table: TileTable, results: list[FoldResult], about: dict[s
 
 
 def _thresholds(
-    u: NDArray[np.float32], fold: NDArray[np.int16], state: NDArray[np.uint8], about: dict[str, Any]
+    u: NDArray[np.float32],
+    fold: NDArray[np.int16],
+    votes: NDArray[np.int8],
+    about: dict[str, Any],
 ) -> NDArray[np.float64]:
     """Return the threshold of each fold, by the recipe of the settings; both recipes are noted in `about`."""
     folds, settings = about["folds"], about["settings"]
-    kept = (state != EXCLUDED) & (fold >= 0)
-    quantiles = out_of_fold_thresholds(u[kept], fold[kept], len(folds), settings["flag_share"])
+    judged = fold >= 0
+    quantiles = out_of_fold_thresholds(u[judged], fold[judged], votes[judged], settings["flag_share"])
     for one, quantile in zip(folds, quantiles.tolist(), strict=True):
         one["thresholds"] = {"centroid": one["threshold"], "quantile": quantile}
         one["threshold"] = one["thresholds"][settings["threshold"]]

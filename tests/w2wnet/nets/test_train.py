@@ -10,7 +10,7 @@ import pytest
 
 from tests.w2wnet.conftest import QUICK, fake_learner, shown
 from tests.w2wnet.nets.conftest import TINY
-from w2wpath.errors import RunError
+from w2wpath.errors import ConfigError, RunError
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.clean import clean
 from w2wpath.w2wnet.ledger import EXCLUDED, Decisions
@@ -43,6 +43,17 @@ def test_a_trained_model_reads_the_tiles_of_its_store(
     content = shown(store, table)
     assert (probs.argmax(axis=1) == content)[content >= 0].mean() > 0.9
     assert stats.u_n.shape == (table.n,)
+
+
+def test_a_rivals_network_is_not_kept_as_a_model(
+    store: TileStore, cleaned: tuple[TileTable, Decisions], tmp_path: Path
+) -> None:
+    with pytest.raises(ConfigError) as caught:
+        train(store, *cleaned, SMALL.model_copy(update={"low_pass_sigma": 1.0}), tmp_path / "model")
+    assert str(caught.value) == (
+        "low_pass_sigma is for the rival of Roy et al. in the study; no model is kept. Leave it out."
+    )
+    assert not (tmp_path / "model").exists()
 
 
 def test_k21_the_thresholds_know_what_they_were_taken_with(

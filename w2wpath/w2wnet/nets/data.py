@@ -33,12 +33,11 @@ class Normalisation:
     std: tuple[float, float, float]
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], rows: Rows | None = None, *, standardise: bool = True) -> Normalisation:
-        """Measure tiles `rows` (None: all) of images (n, h, w, 3); give training tiles only.
+    def of(cls, images: NDArray[np.uint8], rows: Rows, *, standardise: bool = True) -> Normalisation:
+        """Measure tiles `rows` of images (n, h, w, 3): those of training, since nothing may be learned from others.
 
         Without `standardise` only the mean is subtracted: `std` is 1 (R26).
         """
-        rows = np.arange(len(images)) if rows is None else rows
         counts = np.zeros((3, 256))
         for i in range(0, len(rows), CHUNK):
             # every 4th pixel in x and y is plenty for three means

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from w2wpath.config import NetSettings
-from w2wpath.errors import RunError
+from w2wpath.errors import ConfigError, RunError
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
@@ -47,9 +47,13 @@ def train(
 
     Raises
     ------
+    ConfigError
+        The settings are those of a rival in the study.
     RunError
         Cleaning left less than two classes.
     """
+    if settings.low_pass_sigma is not None:
+        raise ConfigError("low_pass_sigma is for the rival of Roy et al. in the study; no model is kept. Leave it out.")
     progress = progress or Silent()
     rows, kept = table.labelled(), decisions.for_training()
     left = np.unique(table.label[kept])
