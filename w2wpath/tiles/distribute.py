@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -51,6 +52,16 @@ def each(
             error = future.exception()
             result = future.result() if error is None else error
             yield of_future[future], WorkerLost(str(result)) if isinstance(result, KilledWorker) else result
+
+
+def worker_number() -> int | None:
+    """Return which of `workers` this process is, from 0; None where it is none of them."""
+    distributed = sys.modules.get("distributed")  # a worker has it loaded; loading it to ask would take a second
+    try:
+        name = None if distributed is None else distributed.get_worker().name
+    except ValueError:
+        return None
+    return name if isinstance(name, int) else None
 
 
 def _tried(function: Callable[[T], Any], item: T) -> Any:

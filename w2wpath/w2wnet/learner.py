@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
@@ -52,3 +53,9 @@ class ClassifierFitter(Protocol):
     def fit(self, rows: Rows, labels: NDArray[np.int16], seed: int, epochs: int) -> Classifier:
         """Train on `rows` with `labels` for `epochs`."""
         ...
+
+
+LearnerFor = Callable[..., Learner]
+"""Makes the learner for a table of tiles: called with the table and, where controls are planted, with their images
+(p, h, w, 3), which the learner counts as the rows behind the table's. A learner may say in an attribute ``where`` on
+which device it works."""
