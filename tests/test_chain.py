@@ -118,6 +118,7 @@ def test_every_command_leaves_its_files(chain: Chain) -> None:
     ]
     assert {path.name for path in (chain.home / "clean" / run).iterdir()} >= {"report.html", "review.csv", "folds.csv"}
     assert sorted(path.name for path in (chain.home / "model").iterdir()) == [
+        "README.md",
         "model.json",
         "wiped.safetensors",
         "wise.safetensors",

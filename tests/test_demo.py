@@ -69,6 +69,7 @@ def test_the_demo_leaves_store_report_model_and_heatmap(demo: tuple[Path, dict[s
     ]
     assert all((home / path).stat().st_size > 0 for path in said["heatmap"])
     assert sorted(path.name for path in (home / "out" / "model").iterdir()) == [
+        "README.md",
         "model.json",
         "wiped.safetensors",
         "wise.safetensors",

@@ -71,7 +71,22 @@ def test_k1_shuffled_u_ranks_by_chance(aliens: tuple[World, np.ndarray], among_a
 
 # K2 -----------------------------------------------------------------------------------------------------------------
 
-DECIDING = ("fit", "split", "stopping", "uncertainty", "clean", "folds", "decide", "quality", "trackers", "checkpoint")
+DECIDING = (
+    "fit",
+    "split",
+    "stopping",
+    "uncertainty",
+    "clean",
+    "folds",
+    "decide",
+    "quality",
+    "trackers",
+    "checkpoint",
+    "thresholds",
+    "calibration",
+    "outoffold",
+    "transfer",
+)
 """Modules of the core that train, split or set thresholds; those of ``nets`` are added."""
 FORBIDDEN_NAMES = ("truth", "spurious", "hidden")
 READERS_OF_TRUTH = {"w2wnet/evaluate.py", "cli/evaluate.py", "cli/demo.py"}

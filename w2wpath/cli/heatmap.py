@@ -24,7 +24,11 @@ def run(
         str | None, typer.Option(help="Refuse a model of other classes than these, comma separated.")
     ] = None,
     threshold: Annotated[
-        float | None, typer.Option(help="Mask tiles with u above this. [default: the model's own]")
+        str | None,
+        typer.Option(
+            help="Mask tiles with u above this: a number, or a threshold of the model by its name (quantile, centroid, "
+            "boundary). [default: the model's own]"
+        ),
     ] = None,
     tissue_share: Annotated[
         float | None, typer.Option(help="Least tissue share of an analysed tile. [default: 0.1]")
@@ -37,10 +41,11 @@ def run(
     """Read the tissue of a slide: classes where the model is confident, a mask where it is not."""
     from w2wpath.config import HeatmapSettings, load
 
+    value = options.number(threshold)
     flags = {
         "draws": draws,
         "classes": options.names(classes),
-        "threshold": threshold,
+        "threshold": value,
         "tissue_share": tissue_share,
         "device": device,
         "precision": precision,
@@ -50,7 +55,10 @@ def run(
     from w2wpath.heatmaps.run import heatmap
     from w2wpath.w2wnet.nets.bundle import Model
 
-    loaded = Model.load(model, device=settings.device, precision=settings.precision)
+    named = threshold if value is None else None
+    if named is not None:
+        settings = settings.model_copy(update={"threshold": None})
+    loaded = Model.load(model, device=settings.device, precision=settings.precision, threshold=named)
     made = heatmap(
         slide,
         loaded,

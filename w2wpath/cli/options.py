@@ -82,3 +82,11 @@ Priority = Annotated[
 def names(text: str | None) -> tuple[str, ...] | None:
     """Return the names of a comma-separated option; None where it was not given."""
     return None if text is None else tuple(name.strip() for name in text.split(","))
+
+
+def number(text: str | None) -> float | None:
+    """Return an option that is a number or a name as a number; None where it is a name, or was not given."""
+    try:
+        return None if text is None else float(text)
+    except ValueError:
+        return None

@@ -104,6 +104,8 @@ def _thresholds(
     judged = fold >= 0
     quantiles = out_of_fold_thresholds(u[judged], fold[judged], votes[judged], settings["flag_share"])
     for one, quantile in zip(folds, quantiles.tolist(), strict=True):
-        one["thresholds"] = {"centroid": one["threshold"], "quantile": quantile}
+        # a network that learned nothing masks nothing
+        degenerate = one["stop"]["reason"] == "degenerate"
+        one["thresholds"] = {"centroid": one["threshold"], "quantile": 1.0 if degenerate else quantile}
         one["threshold"] = one["thresholds"][settings["threshold"]]
     return np.array([one["threshold"] for one in folds])

@@ -31,6 +31,7 @@ FACTS: dict[str, Any] = {
     "mean": {"wise": (0.5, 0.4, 0.3), "wiped": (0.6, 0.5, 0.4)},
     "std": {"wise": (0.2, 0.2, 0.2), "wiped": (0.3, 0.3, 0.3)},
     "threshold": "centroid",
+    "temperature": 2.0,
     "quality": Reference(
         centre=(0.5, 0.1, 0.4, 0.3), within=(0.2, 0.3, 0.1, 0.1), between=(0.1, 0.1, 0.1, 0.1), tiles=90, slides=3
     ),
@@ -47,7 +48,7 @@ RECIPE: dict[str, Any] = {
     "mask_batch": 4,
     "precision": "fp32",
 }
-THRESHOLDS = {"boundary": 0.125, "centroid": 0.25}
+THRESHOLDS = {"boundary": 0.125, "centroid": 0.25, "quantile": 0.375}
 
 
 def nets(seed: int = 0) -> dict[str, nn.Module]:

@@ -34,8 +34,9 @@ from tests.w2wnet.nets.made import (
     write,
 )
 from w2wpath.errors import ModelError
-from w2wpath.w2wnet.nets.bundle import MAX_HEADER_BYTES, save_model, tensors_of
-from w2wpath.w2wnet.nets.card import KERNEL, MAX_CARD_BYTES
+from w2wpath.w2wnet import calibration
+from w2wpath.w2wnet.nets.bundle import MAX_HEADER_BYTES, Model, save_model, tensors_of
+from w2wpath.w2wnet.nets.card import KERNEL, MAX_CARD_BYTES, Card
 
 IMAGES = pixels_of(np.array([0, 1, 2, 0, -1, 2]), seed=0)
 
@@ -50,9 +51,20 @@ def test_wiped_says_after_loading_what_the_network_said_before(saved: Path) -> N
     mean = torch.tensor(FACTS["mean"]["wiped"]).view(1, 3, 1, 1)
     batch = (torch.from_numpy(IMAGES).permute(0, 3, 1, 2) / 255 - mean) / 0.3
     with torch.inference_mode():
-        expected = nets()["wiped"](batch).softmax(dim=1).numpy()
+        expected = (nets()["wiped"](batch) / FACTS["temperature"]).softmax(dim=1).numpy()
     said, _ = load(saved).predict(IMAGES, draws=1, seed=0)
     assert np.allclose(said, expected, atol=1e-5)
+
+
+def test_the_temperature_is_of_wiped_alone_and_names_no_other_class(tmp_path: Path) -> None:
+    write(tmp_path / "as it is", temperature=1.0)
+    write(tmp_path / "hot", temperature=4.0)
+    raw, draws = load(tmp_path / "as it is").predict(IMAGES, draws=3, seed=0)
+    said, again = load(tmp_path / "hot").predict(IMAGES, draws=3, seed=0)
+    assert np.allclose(said, calibration.apply(raw, 4.0), atol=1e-6)
+    assert np.array_equal(said.argmax(axis=1), raw.argmax(axis=1))
+    assert (said.max(axis=1) < raw.max(axis=1)).all()
+    assert np.array_equal(again.mean_nk, draws.mean_nk)
 
 
 def test_a_seed_fixes_every_draw(saved: Path) -> None:
@@ -122,6 +134,40 @@ def test_the_card_is_read_as_it_was_written(saved: Path) -> None:
 def test_the_threshold_that_is_used_is_the_one_that_is_named(tmp_path: Path) -> None:
     write(tmp_path / "model", threshold="boundary")
     assert load(tmp_path / "model").threshold == 0.125
+
+
+def test_another_threshold_of_the_model_is_used_by_its_name(saved: Path) -> None:
+    assert [Model.load(saved, device="cpu", threshold=name).threshold for name in (None, *THRESHOLDS)] == [
+        0.25,
+        *THRESHOLDS.values(),
+    ]
+    with pytest.raises(ModelError) as caught:
+        Model.load(saved, device="cpu", threshold="quantil")
+    assert str(caught.value) == (
+        f"{saved}: has no threshold 'quantil', but boundary, centroid, quantile. Did you mean 'quantile'?"
+    )
+
+
+def test_the_page_for_people_appears_with_the_model_and_is_never_read(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    save_model(path, nets(), FACTS, RECIPE, THRESHOLDS, lambda card: f"{card.backbone} of {len(card.classes)} classes")
+    assert (path / "README.md").read_text("utf-8") == "conv5 of 3 classes"
+    card = load(path).card
+    (path / "README.md").write_bytes(b"\xff\x00")
+    assert load(path).card == card
+    (path / "README.md").unlink()
+    assert load(path).card == card
+
+
+def test_a_page_that_cannot_be_made_leaves_the_old_model(saved: Path) -> None:
+    def fails(_: Card) -> str:
+        raise KeyError("metrics")
+
+    before = file_bytes(saved)
+    with pytest.raises(KeyError):
+        save_model(saved, nets(), FACTS, RECIPE, THRESHOLDS, fails)
+    assert file_bytes(saved) == before
+    assert [path.name for path in saved.parent.iterdir()] == ["model"]
 
 
 def test_a_model_without_a_quality_reference_says_none(tmp_path: Path) -> None:
@@ -240,7 +286,8 @@ def test_a_model_that_a_killed_run_had_moved_aside_comes_back(saved: Path) -> No
     [
         ({}, {"centroid": float("nan")}, "thresholds.centroid.value"),
         ({}, {"boundary": 0.5}, "threshold 'centroid' is not among those given \\(boundary\\)"),
-        ({}, {"centroid": 0.5, "guess": 0.1}, "Input should be 'boundary' or 'centroid'"),
+        ({}, {"centroid": 0.5, "guess": 0.1}, "Input should be 'boundary', 'centroid' or 'quantile'"),
+        ({"temperature": float("nan")}, THRESHOLDS, "temperature"),
         ({"quality": {"centre": [float("nan")] * 4}}, THRESHOLDS, "Input should be a finite number"),
         ({"quality": {"scale": [1.0]}}, THRESHOLDS, "Extra inputs are not permitted"),
         ({"provenance": {"x": "x" * MAX_CARD_BYTES}}, THRESHOLDS, "bytes are read at most|are read at most"),

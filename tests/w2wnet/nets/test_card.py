@@ -85,6 +85,7 @@ def test_k21_thresholds_of_another_mask_kernel_are_refused(saved: Path, monkeypa
     [
         pytest.param(lambda card: card["thresholds"]["centroid"].update(value=0.9), id="threshold"),
         pytest.param(lambda card: card.update(threshold="boundary"), id="which threshold"),
+        pytest.param(lambda card: card.update(temperature=1.0), id="temperature"),
         pytest.param(lambda card: card["quality"]["centre"].reverse(), id="quality reference"),
         pytest.param(lambda card: card["classes"].reverse(), id="classes"),
         pytest.param(lambda card: card["mean"]["wise"].reverse(), id="standardisation"),
@@ -114,18 +115,18 @@ def test_a_card_whose_lines_were_only_broken_otherwise_is_the_same_card(saved: P
     ("schema", "told"),
     [
         (
-            1,
-            "schema 1, but this w2wpath reads 2: the model was trained by an older w2wpath. "
+            2,
+            "schema 2, but this w2wpath reads 3: the model was trained by an older w2wpath. "
             "Train it again with `w2wpath train`.",
         ),
-        (3, "schema 3, but this w2wpath reads 2: the model is newer. Update w2wpath, or train the model again."),
+        (4, "schema 4, but this w2wpath reads 3: the model is newer. Update w2wpath, or train the model again."),
         *[
             (
                 strange,
                 "is not the card of a w2wpath model (it has no schema number). "
                 "Give the folder that `w2wpath train` made.",
             )
-            for strange in (None, "2", True, 2.0, 0, [2])
+            for strange in (None, "3", True, 3.0, 0, [3])
         ],
     ],
 )
@@ -160,6 +161,11 @@ def test_a_foreign_model_json_is_refused(tmp_path: Path) -> None:
             id="range",
         ),
         pytest.param(
+            lambda card: card.update(temperature=0.0),
+            "temperature: input should be greater than or equal to 0.05",
+            id="division of logits by zero",
+        ),
+        pytest.param(
             lambda card: card.update(tile_px=10**6),
             "tile_px: input should be less than or equal to 4096",
             id="tiles that no memory holds",
@@ -186,7 +192,7 @@ def test_a_foreign_model_json_is_refused(tmp_path: Path) -> None:
         ),
         pytest.param(
             lambda card: card["thresholds"].pop("centroid"),
-            "the whole: value error, threshold 'centroid' is not among those given (boundary)",
+            "the whole: value error, threshold 'centroid' is not among those given (boundary, quantile)",
             id="no such threshold",
         ),
     ],
@@ -206,10 +212,10 @@ DAMAGED = {
     "zero": "\x00",
     "deep": "[" * 100_000,
     "deep object": '{"a":' * 100_000,
-    "twice": '{"schema": 2, "schema": 2}',
-    "nan": '{"schema": 2, "x": NaN}',
-    "infinite": '{"schema": 2, "x": 1e999}',
-    "long number": '{"schema": 2, "x": ' + "9" * 10_000 + "}",
+    "twice": '{"schema": 3, "schema": 3}',
+    "nan": '{"schema": 3, "x": NaN}',
+    "infinite": '{"schema": 3, "x": 1e999}',
+    "long number": '{"schema": 3, "x": ' + "9" * 10_000 + "}",
 }
 
 

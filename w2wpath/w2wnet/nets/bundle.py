@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import shutil
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load, save_file
 from torch import Tensor, nn
 
-from w2wpath.errors import ConfigError, ModelError, writing
+from w2wpath.errors import ConfigError, ModelError, did_you_mean, writing
 from w2wpath.provenance import write_whole
 from w2wpath.w2wnet.nets.adaptive import Draws, adaptive_draws, fixed_draws
 from w2wpath.w2wnet.nets.backbones import build
@@ -57,18 +57,27 @@ class Model:
         )
 
     @classmethod
-    def load(cls, path: Path | str, *, device: str = "auto", precision: str = "auto") -> Model:
+    def load(
+        cls, path: Path | str, *, device: str = "auto", precision: str = "auto", threshold: str | None = None
+    ) -> Model:
         """Load a model; its checksums are checked and nothing in it is executed.
+
+        Parameters
+        ----------
+        threshold
+            Name of the threshold to use; None takes the model's own choice.
 
         Raises
         ------
         ModelError
-            It is missing, damaged, edited, of another schema, or its thresholds belong to other weights, draws or
-            masks (K21).
+            It is missing, damaged, edited, of another schema, its thresholds belong to other weights, draws or
+            masks (K21), or it has no `threshold` of that name.
         """
         path = Path(path)
         _finish_replacement(path)
         card = read_card(path)
+        if threshold is not None:
+            card = _choose(path, card, threshold)
         return cls(path, card, {name: _read_net(path, name, card) for name in NETS}, device, precision)
 
     @property
@@ -120,10 +129,10 @@ class Model:
         Returns
         -------
         tuple
-            Wiped's probabilities (n, k), and what Wise's passes say.
+            Wiped's probabilities (n, k) at the model's temperature, and what Wise's passes say.
         """
         n, k = len(images), len(self.classes)
-        probs = self._said("wiped", self._batch("wiped", images))
+        probs = self._said("wiped", self._batch("wiped", images), self.card.temperature)
         batch = self._batch("wise", images)
 
         def draw(rows: NDArray[np.intp], t: int) -> NDArray[np.float32]:
@@ -141,10 +150,10 @@ class Model:
         return Batches(images, normalisation, self._compute)(np.arange(len(images)))
 
     @torch.inference_mode()
-    def _said(self, name: str, batch: Tensor) -> NDArray[np.float32]:
+    def _said(self, name: str, batch: Tensor, temperature: float = 1.0) -> NDArray[np.float32]:
         with self._compute.autocast():
             logits = self._nets[name](batch)
-        said: NDArray[np.float32] = logits.float().softmax(dim=1).cpu().numpy()
+        said: NDArray[np.float32] = (logits.float() / temperature).softmax(dim=1).cpu().numpy()
         return said
 
 
@@ -159,6 +168,7 @@ def save_model(
     facts: Mapping[str, Any],
     recipe: Mapping[str, Any],
     thresholds: Mapping[str, float],
+    readme: Callable[[Card], str] | None = None,
 ) -> Card:
     """Write a model whole: into a scratch folder beside `path`, then by rename. A model that was there is replaced.
 
@@ -173,6 +183,8 @@ def save_model(
     thresholds
         Thresholds on u by name, one of :data:`~w2wpath.w2wnet.nets.card.THRESHOLDS`, all taken with `nets` and
         `recipe`.
+    readme
+        Makes the text of ``README.md``, which is for people: loading does not read it.
 
     Returns
     -------
@@ -201,10 +213,20 @@ def save_model(
             made = Card(**{**facts, "schema": SCHEMA, "recipe": whole, "thresholds": named, "sha256": hashes})
             write_whole(scratch / "model.json", card_text(made))
             card = read_card(scratch)
+            if readme is not None:
+                write_whole(scratch / "README.md", readme(card))
             _replace(scratch, path)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return card
+
+
+def _choose(path: Path, card: Card, threshold: str) -> Card:
+    if threshold not in card.thresholds:
+        known = list(card.thresholds)
+        hint = did_you_mean(threshold, known)
+        raise ModelError(f"{path}: has no threshold {threshold!r}, but {', '.join(known)}.{hint}")
+    return card.model_copy(update={"threshold": threshold})
 
 
 def _replace(fresh: Path, final: Path) -> None:

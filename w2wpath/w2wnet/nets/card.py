@@ -15,21 +15,23 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from w2wpath.errors import ModelError
+from w2wpath.w2wnet.calibration import COOLEST, HOTTEST
 from w2wpath.w2wnet.quality import Reference
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Net = Literal["wise", "wiped"]
-Name = Literal["boundary", "centroid"]
+Name = Literal["boundary", "centroid", "quantile"]
 
-SCHEMA: Literal[2] = 2
+SCHEMA: Literal[3] = 3
 KERNEL = "mask-1"
 """Version of what draws the masks. Raise it whenever their law or the order of their random numbers changes."""
 MAX_CARD_BYTES = 8 << 20
 THRESHOLDS: Mapping[Name, str] = {
     "boundary": "the midpoint of the two clusters of u on the training tiles (R17)",
     "centroid": "the centroid of the high cluster of u on the training tiles (R18)",
+    "quantile": "the u that a stated share of the kept tiles exceeds, each judged by a Wise that never saw its patient",
 }
 """The ways in which a threshold is chosen."""
 RECIPE_WORDS: Mapping[str, str] = {
@@ -86,7 +88,11 @@ class Recipe(BaseModel):
 
 
 class Threshold(BaseModel):
-    """An uncertainty above which a tile is uncertain, and what it was taken with. Its name says how it was chosen."""
+    """An uncertainty above which a tile is uncertain, and what it was taken with. Its name says how it was chosen.
+
+    The threshold ``quantile`` was taken with Wises of this recipe but for their weights, those of the folds;
+    ``transfer`` among the metrics says how far their u lies from that of the model's Wise.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
 
@@ -105,6 +111,8 @@ class Card(BaseModel):
         The thresholds by name, one of :data:`THRESHOLDS`, and the name of the one that is used.
     recipe
         How this model draws.
+    temperature
+        Wiped's logits are divided by it.
     quality
         Reference of the image-quality score; None when quality is not judged.
     sha256
@@ -113,7 +121,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[2] = Field(SCHEMA, alias="schema")
+    schema_version: Literal[3] = Field(SCHEMA, alias="schema")
     preset: Literal["recommended", "paper"]
     classes: tuple[str, ...] = Field(min_length=2, max_length=10_000)
     tile_px: int = Field(ge=1, le=4096)
@@ -126,6 +134,7 @@ class Card(BaseModel):
     thresholds: Mapping[Name, Threshold] = Field(min_length=1)
     threshold: Name
     recipe: Recipe
+    temperature: float = Field(ge=COOLEST, le=HOTTEST, allow_inf_nan=False)
     quality: Reference | None = None
     sha256: Mapping[Net, Sha256] = Field(min_length=2)
     metrics: Mapping[str, Any]

@@ -4,25 +4,52 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
+from numpy.typing import NDArray
 
 from w2wpath.config import NetSettings
-from w2wpath.errors import ConfigError, RunError
+from w2wpath.errors import ConfigError, RunError, did_you_mean
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.fit import fit_wise
-from w2wpath.w2wnet.ledger import Decisions
+from w2wpath.w2wnet.calibration import Calibration, calibrate
+from w2wpath.w2wnet.fit import WiseFit, fit_wise
+from w2wpath.w2wnet.ledger import STATES, Decisions
 from w2wpath.w2wnet.nets.bundle import save_model
 from w2wpath.w2wnet.nets.card import Card
+from w2wpath.w2wnet.nets.readme import model_readme
 from w2wpath.w2wnet.nets.training import Network, Tiles, WipedFitter, WiseLearner
+from w2wpath.w2wnet.outoffold import require_own_folds, require_own_recipe
 from w2wpath.w2wnet.quality import Reference, measure
+from w2wpath.w2wnet.reliability import balanced_accuracy
+from w2wpath.w2wnet.thresholds import quantile_threshold
+from w2wpath.w2wnet.transfer import Transfer, compare
 
 TILES_AT_ONCE = 1024
+Source = Literal["wiped", "oof", "none"]
+SOURCES: tuple[Source, ...] = get_args(Source)
+"""Whose out-of-fold probabilities the temperature is fitted on: of one more Wiped, trained without the patients of one
+fold, on those patients; of the folds' Wises (mean draws), each on the patients that it never saw; or of none (it is 1).
+"""
+
+
+def source_of(name: str) -> Source:
+    """Return `name` if it is one of :data:`SOURCES`.
+
+    Raises
+    ------
+    ConfigError
+        It is not.
+    """
+    for source in SOURCES:
+        if source == name:
+            return source
+    hint = did_you_mean(name, SOURCES)
+    raise ConfigError(f"train: calibrate must be one of {', '.join(SOURCES)}; got {name!r}.{hint}")
 
 
 @dataclass(frozen=True)
@@ -33,6 +60,17 @@ class Trained:
     summary: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Sides:
+    """Which rows of the table serve what, and the labels (n,) int16 to train on."""
+
+    labels: NDArray[np.int16]
+    labelled: NDArray[np.intp]
+    kept: NDArray[np.intp]
+    unseen: NDArray[np.intp]
+    """The kept ones that have out-of-fold values."""
+
+
 def train(
     store: TileStore,
     table: TileTable,
@@ -40,61 +78,73 @@ def train(
     settings: NetSettings,
     out: Path,
     progress: Progress | None = None,
+    *,
+    calibrate_with: Source = "oof",
+    allow_stale: bool = False,
 ) -> Trained:
     """Train Wise and Wiped and write them to `out`.
 
-    The threshold is the centroid of the spurious cluster of the final Wise's uncertainty on its training tiles (R18).
+    Three thresholds are kept, `settings.threshold` names the one that is used: ``quantile`` of out-of-fold u flags
+    `settings.flag_share` of the kept tiles; ``centroid`` and ``boundary`` are those of the final Wise's u on its
+    training tiles (R17, R18). Whether the first, which the folds' Wises set, holds for the final Wise is told.
+
+    Parameters
+    ----------
+    calibrate_with
+        Whose out-of-fold probabilities the temperature is fitted on, one of :data:`SOURCES`. Wiped's own need one more
+        training of Wiped.
+    allow_stale
+        Train although labels have changed since they were judged.
 
     Raises
     ------
     ConfigError
         The settings are those of a rival in the study.
     RunError
-        Cleaning left less than two classes.
+        Cleaning left less than two classes, the fold table or the patients are not those of the run, or `settings`
+        draw otherwise than the run did.
+    FoldError
+        An out-of-fold value is none.
     """
     if settings.low_pass_sigma is not None:
         raise ConfigError("low_pass_sigma is for the rival of Roy et al. in the study; no model is kept. Leave it out.")
     progress = progress or Silent()
-    rows, kept = table.labelled(), decisions.for_training()
-    left = np.unique(table.label[kept])
-    if len(left) < 2:
-        raise RunError(
-            f"run {decisions.run}: after cleaning, tiles of {len(left)} class are left; nothing can be learned. "
-            "Look at the report of `w2wpath clean`, and tile more slides."
-        )
+    sides = _sides(table, decisions, allow_stale)
+    require_own_folds(table, decisions)
+    require_own_recipe(decisions, settings)
     tiles = Tiles.of(store, table, settings)
     progress.say(f"networks: {settings.backbone} on {tiles.compute}")
+    labels, labelled, kept = sides.labels, sides.labelled, sides.kept
     wise, fit = fit_wise(
         WiseLearner(tiles, progress),
-        rows,
-        table.label[rows],
+        labelled,
+        labels[labelled],
         tiles.n_classes,
         settings.seed,
         settings,
         progress,
         "Wise",
     )
-    wiped = WipedFitter(tiles, progress).fit(kept, table.label[kept], settings.seed + 1, settings.wiped_epochs)
-    right = wiped.predict(kept).argmax(axis=1) == table.label[kept]
-    out_of_fold = decisions.u[rows]
-    summary = {
-        "run": decisions.run,
-        "tiles": len(rows),
-        "kept": len(kept),
-        "stop_reason": fit.stop.reason,
-        "stop_epoch": fit.stop.epoch,
-        "wiped_epochs": settings.wiped_epochs,
-        "threshold": fit.threshold,
-        "training_accuracy_wiped": float(right.mean()),
-        # unseen patients look more uncertain than training tiles, so the share says what a threshold will mask
-        "out_of_fold_above_threshold": float((out_of_fold > fit.threshold).mean()),
-    }
-    reference = None
-    if settings.quality:
-        features = [measure(tiles.images[rows[i : i + TILES_AT_ONCE]]) for i in range(0, len(rows), TILES_AT_ONCE)]
-        reference = Reference.learn(np.concatenate(features), table.slide[rows])
+    wiped = WipedFitter(tiles, progress).fit(kept, labels[kept], settings.seed + 1, settings.wiped_epochs)
     if not isinstance(wise, Network):
         raise TypeError("train needs the networks of this package")
+    thresholds = {
+        "boundary": fit.u_boundary,
+        "centroid": fit.threshold,
+        # out-of-fold values alone: what a network says of its own training tiles is no measure for unseen ones
+        "quantile": quantile_threshold(decisions.u[sides.unseen], settings.flag_share),
+    }
+    transfer = _transfer(sides, decisions, fit, thresholds)
+    calibration, about_calibration = _calibrate(calibrate_with, sides, decisions, tiles, settings, progress)
+    summary = {
+        **_told(table, decisions, settings, sides, fit, thresholds),
+        "training_accuracy_wiped": float((wiped.predict(kept).argmax(axis=1) == labels[kept]).mean()),
+        "transfer": asdict(transfer),
+        "calibration": about_calibration,
+        "warnings": [*_learned(fit), *transfer.warnings(settings.threshold, settings.flag_share)],
+    }
+    for warning in summary["warnings"]:
+        progress.say(f"warning: {warning}")
     card = save_model(
         out,
         {"wise": wise.net, "wiped": wiped.net},
@@ -108,19 +158,11 @@ def train(
             "stem": settings.stem,
             "mean": {"wise": wise.normalisation.mean, "wiped": wiped.normalisation.mean},
             "std": {"wise": wise.normalisation.std, "wiped": wiped.normalisation.std},
-            "threshold": "centroid",
-            "quality": reference,
+            "threshold": settings.threshold,
+            "temperature": calibration.temperature,
+            "quality": _reference(tiles, table, kept) if settings.quality else None,
             "metrics": summary,
-            "provenance": record(
-                "train",
-                settings.model_dump(mode="json"),
-                store_hash=decisions.about["store_hash"],
-                fold_hash=decisions.about["fold_hash"],
-                weights_sha256=_sha256_of(settings.weights),
-                clean_run=decisions.run,
-                patients=[name for i, name in enumerate(table.patients) if (table.patient[rows] == i).any()],
-                stop={"reason": fit.stop.reason, "epoch": fit.stop.epoch, "deltas": list(fit.stop.deltas)},
-            ),
+            "provenance": _provenance(table, decisions, settings, sides, fit),
         },
         {
             "store_hash": decisions.about["store_hash"],
@@ -132,9 +174,125 @@ def train(
             "mask_batch": settings.mask_batch,
             "precision": "bf16" if tiles.compute.bf16 else "fp32",
         },
-        {"boundary": fit.u_boundary, "centroid": fit.threshold},
+        thresholds,
+        model_readme,
     )
     return Trained(card, summary)
+
+
+def _sides(table: TileTable, decisions: Decisions, allow_stale: bool) -> Sides:
+    # STALE: the only place that takes labels from decisions; refuse stale ones here unless `allow_stale`
+    labels = decisions.label
+    kept = decisions.for_training()
+    unseen = kept[decisions.fold[kept] >= 0]
+    left = np.unique(labels[kept])
+    if len(left) < 2:
+        raise RunError(
+            f"run {decisions.run}: after cleaning, tiles of {len(left)} class are left; nothing can be learned. "
+            "Look at the report of `w2wpath clean`, and tile more slides."
+        )
+    if not unseen.size:
+        raise RunError(f"run {decisions.run}: judged none of the tiles that are kept. Run `w2wpath clean` again.")
+    return Sides(labels, np.flatnonzero(labels >= 0), kept, unseen)
+
+
+def _transfer(sides: Sides, decisions: Decisions, fit: WiseFit, thresholds: Mapping[str, float]) -> Transfer:
+    final = np.full(len(sides.labels), np.nan)
+    final[sides.labelled] = fit.u_n
+    return compare(decisions.u[sides.unseen], final[sides.unseen], thresholds)
+
+
+def _calibrate(
+    source: Source, sides: Sides, decisions: Decisions, tiles: Tiles, settings: NetSettings, progress: Progress
+) -> tuple[Calibration, dict[str, Any]]:
+    """Fit the temperature; only on tiles of patients that the network in question never saw."""
+    unseen, labels = sides.unseen, sides.labels
+    if source == "wiped":
+        fold = int(np.bincount(decisions.fold[unseen]).argmax())
+        within = sides.kept[decisions.fold[sides.kept] != fold]
+        unseen = unseen[decisions.fold[unseen] == fold]
+        fitter = WipedFitter(tiles, progress)
+        network = fitter.fit(
+            within, labels[within], settings.seed + 2, settings.wiped_epochs, f"Wiped without fold {fold + 1}"
+        )
+        probs, about = network.predict(unseen), {"source": source, "fold": fold}
+    else:
+        probs, about = decisions.probs[unseen], {"source": source, "fold": None}
+    found = calibrate(probs, labels[unseen], fixed=1.0 if source == "none" else None)
+    return found, {**about, **asdict(found), **_accuracies(probs.argmax(axis=1), labels[unseen])}
+
+
+def _told(
+    table: TileTable,
+    decisions: Decisions,
+    settings: NetSettings,
+    sides: Sides,
+    fit: WiseFit,
+    thresholds: Mapping[str, float],
+) -> dict[str, Any]:
+    """Say what the networks were trained on, and what the folds found out about patients that they never saw."""
+    judged = np.flatnonzero(decisions.fold >= 0)
+    threshold = thresholds[settings.threshold]
+    return {
+        "run": decisions.run,
+        "tiles": len(sides.labelled),
+        "kept": len(sides.kept),
+        "slides": len(np.unique(table.slide[sides.labelled])),
+        "patients": len(np.unique(table.patient[sides.labelled])),
+        "by_class": {
+            name: {state: int((decisions.state[sides.labels == k] == code).sum()) for code, state in enumerate(STATES)}
+            for k, name in enumerate(table.classes)
+        },
+        "stop_reason": fit.stop.reason,
+        "stop_epoch": fit.stop.epoch,
+        "wiped_epochs": settings.wiped_epochs,
+        "threshold": threshold,
+        "threshold_name": settings.threshold,
+        "thresholds": dict(thresholds),
+        "flag_share": settings.flag_share,
+        # unseen patients look more uncertain than training tiles, so the shares say what a threshold will mask
+        "out_of_fold_above_threshold": float((decisions.u[judged] > threshold).mean()),
+        "out_of_fold": {
+            "tiles": len(sides.unseen),
+            **_accuracies(decisions.predicted[sides.unseen], sides.labels[sides.unseen]),
+        },
+        "controls": decisions.about.get("controls", {}),
+    }
+
+
+def _accuracies(predicted_n: NDArray[np.integer], label_n: NDArray[np.integer]) -> dict[str, float]:
+    return {
+        "accuracy": float((predicted_n == label_n).mean()),
+        "balanced_accuracy": balanced_accuracy(predicted_n, label_n),
+    }
+
+
+def _learned(fit: WiseFit) -> list[str]:
+    if fit.stop.reason != "degenerate":
+        return []
+    return ["the final Wise learned nothing, so its uncertainty says nothing. Look at labels and settings."]
+
+
+def _reference(tiles: Tiles, table: TileTable, kept: NDArray[np.intp]) -> Reference:
+    """Learn what tiles usually look like from the kept ones: a cohort of many bad tiles would widen what is usual."""
+    features = [measure(tiles.images[kept[i : i + TILES_AT_ONCE]]) for i in range(0, len(kept), TILES_AT_ONCE)]
+    return Reference.learn(np.concatenate(features), table.slide[kept])
+
+
+def _provenance(
+    table: TileTable, decisions: Decisions, settings: NetSettings, sides: Sides, fit: WiseFit
+) -> dict[str, Any]:
+    trained_on = set(np.unique(table.patient[sides.labelled]).tolist())
+    return record(
+        "train",
+        settings.model_dump(mode="json"),
+        store_hash=decisions.about["store_hash"],
+        fold_hash=decisions.about["fold_hash"],
+        weights_sha256=_sha256_of(settings.weights),
+        clean_run=decisions.run,
+        patients=[name for i, name in enumerate(table.patients) if i in trained_on],
+        stop={"reason": fit.stop.reason, "epoch": fit.stop.epoch, "deltas": list(fit.stop.deltas)},
+    )
 
 
 def _sha256_of(weights: Path | None) -> str | None:
