@@ -15,8 +15,7 @@ from w2wpath.w2wnet import collect as collecting
 from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.controls import plant, pooled
 from w2wpath.w2wnet.duplicates import Duplicates, across_patients
-from w2wpath.w2wnet.estimate import all_folds_s, in_words, measure_pace
-from w2wpath.w2wnet.folds import sides
+from w2wpath.w2wnet.estimate import estimate
 from w2wpath.w2wnet.foldwork import FoldResult, FoldWork
 from w2wpath.w2wnet.learner import Learner, LearnerFor
 from w2wpath.w2wnet.ledger import Decisions, runs, write_decisions
@@ -169,54 +168,37 @@ def run_folds(
     *,
     progress: Progress | None = None,
     stop_asked: StopAsked = never,
-    estimate: bool = False,
+    tell_time: bool = False,
 ) -> None:
     """Work, one after another, on those of `folds` (from 0; None: all) that have no result yet.
 
-    With `estimate`, the time that it will take is measured and said before it starts.
+    With `tell_time`, the time that it will take is measured and said before it starts.
     """
     progress = progress or Silent()
     wanted = range(cleaning.plan.settings.folds) if folds is None else folds
-    missing = [k for k in wanted if k in cleaning.missing()]
-    for k in [k for k in wanted if k not in missing]:
+    absent = cleaning.missing()
+    missing = [k for k in wanted if k in absent]
+    for k in [k for k in wanted if k not in absent]:
         progress.say(f"fold {k + 1}: taken from the interrupted run {cleaning.run}")
         cleaning.checkpoint(k).unlink(missing_ok=True)
     if not missing:
         return
     if stop_asked():
         raise Stopped("before the first epoch")
+    if tell_time:
+        say_time(cleaning, learner_for, missing, progress)
     learner = make_learner(cleaning, learner_for)
-    if estimate:
-        say_time(cleaning, learner, missing, progress)
     for k in missing:
         run_fold(cleaning, learner, k, progress, stop_asked)
 
 
 def say_time(
-    cleaning: Cleaning, learner: Learner, folds: Sequence[int], progress: Progress, *, workers: int = 1
+    cleaning: Cleaning, learner_for: LearnerFor, folds: Sequence[int], progress: Progress, *, workers: int = 1
 ) -> None:
     """Measure a little and say how long `folds` will take at most."""
     done = {k: found[0] for k in folds if (found := reached(cleaning.checkpoint(k))) is not None}
-    seconds = seconds_of(cleaning.plan, learner, folds, done, workers=workers)
-    where = getattr(learner, "where", "")
-    epochs = cleaning.plan.settings.max_epochs
-    progress.say(
-        f"{in_words(seconds)}{f' on {where}' if where else ''}; less where a network is stable before epoch {epochs}"
-    )
-
-
-def seconds_of(
-    plan: Plan, learner: Learner, folds: Sequence[int], done: dict[int, int] | None = None, *, workers: int = 1
-) -> float:
-    """Return the most seconds that `folds` take, by a measurement; `done` epochs of them are over."""
-    of_folds = {k: sides(plan.fold_n, k) for k in folds}
-    train = next(iter(of_folds.values()))[0]
-    pace = measure_pace(learner, plan.rows[train], plan.judged.label[train], plan.settings.seed)
-    each = {
-        k: pace.fold_s(len(train), len(test), plan.settings, (done or {}).get(k, 0))
-        for k, (train, test) in of_folds.items()
-    }
-    return all_folds_s(each, workers)
+    told = estimate(cleaning.plan, learner_for, folds, done=done, workers=workers)
+    progress.say(f"{told}, less where a network is stable before epoch {cleaning.plan.settings.max_epochs}")
 
 
 def collect(cleaning: Cleaning, *, force: bool = False) -> tuple[TileTable, Decisions]:
@@ -261,8 +243,6 @@ def collect(cleaning: Cleaning, *, force: bool = False) -> tuple[TileTable, Deci
 def _missing(cleaning: Cleaning) -> str:
     names = [str(k + 1) for k in cleaning.missing()]
     which = f"fold {names[0]} is" if len(names) == 1 else f"folds {', '.join(names[:-1])} and {names[-1]} are"
-    flags = ", ".join(f"--fold {name}" for name in names)
     return (
-        f"run {cleaning.run}: {which} missing. Run `w2wpath clean` with {flags} and the same settings, "
-        "or without --fold for all of them."
+        f"run {cleaning.run}: {which} missing. Run `w2wpath clean` with the same settings, for one of them with --fold."
     )

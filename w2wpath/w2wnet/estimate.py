@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import NetSettings
-from w2wpath.w2wnet.learner import Learner
+from w2wpath.w2wnet.folds import sides
+from w2wpath.w2wnet.learner import Learner, LearnerFor
+from w2wpath.w2wnet.plan import Plan
 
 SAMPLE = 256
 """Most tiles of the measured epoch."""
@@ -29,26 +31,63 @@ class Pace:
     def fold_s(self, train: int, test: int, settings: NetSettings, done: int = 0) -> float:
         """Return the most seconds of a fold of so many training and test tiles, of whose epochs `done` are over."""
         epochs = settings.max_epochs - done
-        passes = settings.draws * (1 + (epochs // settings.track_every if settings.tracker == "exact" else 0))
-        return train * (epochs * self.epoch_s + passes * self.draw_s) + test * settings.draws * self.draw_s
+        measured = epochs // settings.track_every if settings.tracker == "exact" else 0
+        passes = settings.draws * (train * (1 + measured) + test)
+        return train * epochs * self.epoch_s + passes * self.draw_s
 
 
-def measure_pace(learner: Learner, rows: NDArray[np.intp], labels: NDArray[np.int16], seed: int) -> Pace:
-    """Train one epoch and draw once on at most SAMPLE of `rows`."""
-    for most in (WARM_UP, SAMPLE):
-        at = np.unique(np.linspace(0, len(rows) - 1, min(most, len(rows))).astype(np.intp))
-        pace, took = _timed(learner, rows[at], labels[at], seed)
-        if took > SLOW_S:
-            break
-    return pace
+@dataclass(frozen=True)
+class Estimate:
+    """The most seconds that work takes, and where, if that is known."""
+
+    seconds: float
+    where: str
+
+    def __str__(self) -> str:
+        """Return it to be read at a glance."""
+        return f"{in_words(self.seconds)}{f' on {self.where}' if self.where else ''}"
 
 
-def all_folds_s(fold_s: Mapping[int, float], workers: int = 1) -> float:
+def estimate(
+    plan: Plan,
+    learner_for: LearnerFor,
+    folds: Sequence[int],
+    *,
+    done: Mapping[int, int] | None = None,
+    workers: int = 1,
+) -> Estimate:
+    """Measure a little, and tell how long `folds` take at most.
+
+    Parameters
+    ----------
+    done
+        Epochs of a fold that are over.
+    workers
+        Folds that are worked on at a time.
+    """
+    rows = plan.rows[np.unique(np.linspace(0, len(plan.rows) - 1, min(SAMPLE, len(plan.rows))).astype(np.intp))]
+    sample = plan.table.take(rows)
+    learner = learner_for(sample)
+    pace = measure_pace(learner, sample.label, plan.settings.seed)
+    seconds = []
+    for k in folds:
+        train, test = sides(plan.fold_n, k)
+        seconds.append(pace.fold_s(len(train), len(test), plan.settings, (done or {}).get(k, 0)))
+    return Estimate(rounds(seconds, workers), getattr(learner, "where", ""))
+
+
+def measure_pace(learner: Learner, labels: NDArray[np.int16], seed: int) -> Pace:
+    """Train one epoch on the tiles of a learner, which has a label (n,) for each, and draw over them once."""
+    everything = np.arange(len(labels))
+    first = everything[:: max(1, len(labels) // WARM_UP)]
+    pace, took = _timed(learner, first, labels[first], seed)
+    return pace if took > SLOW_S else _timed(learner, everything, labels, seed)[0]
+
+
+def rounds(fold_s: Sequence[float], workers: int) -> float:
     """Return the seconds of folds of which `workers` are worked on at a time."""
-    if not fold_s:
-        return 0.0
-    rounds = -(-len(fold_s) // max(1, workers))
-    return sum(fold_s.values()) / len(fold_s) * rounds
+    turns = -(-len(fold_s) // max(1, workers))
+    return sum(fold_s) / max(1, len(fold_s)) * turns
 
 
 def in_words(seconds: float) -> str:

@@ -133,7 +133,7 @@ def remove_partials(folder: Path, name: str = "") -> None:
 def finish(folder: Path) -> None:
     """Mark a run as finished, and remove what only served to get there."""
     remove_partials(folder)
-    for path in [*folder.glob("fold-*.checkpoint"), folder / "pixels.npz"]:
+    for path in [*folder.glob("fold-*.checkpoint"), *folder.glob("stop-*"), folder / "pixels.npz"]:
         path.unlink(missing_ok=True)
     write_whole(folder / DONE, "")
 

@@ -45,6 +45,8 @@ def run_task(task: FoldTask) -> str | None:
     RunError
         The store is no longer what it was when the run began.
     """
+    if task.stop.exists():
+        return f"before fold {task.fold + 1}"
     plan = make_plan(TileStore.open(task.store), task.settings)
     try:
         cleaning = prepare(plan, task.folder.parent, run=task.folder.name, stop_asked=task.stop.exists)
@@ -62,7 +64,7 @@ def distribute_folds(
     scheduler: str | None = None,
     progress: Progress | None = None,
     stop_asked: StopAsked = never,
-    estimate: bool = False,
+    tell_time: bool = False,
 ) -> None:
     """Work on the folds that have no result yet, several at a time; the bits are those of one after another.
 
@@ -72,7 +74,7 @@ def distribute_folds(
         Can be pickled, and by name imported where the work is done.
     workers, scheduler
         As :func:`~w2wpath.tiles.distribute.each` takes them.
-    estimate
+    tell_time
         Measure here and say how long it will take; not with a `scheduler`, whose machines are others.
 
     Raises
@@ -84,8 +86,8 @@ def distribute_folds(
     """
     progress = progress or Silent()
     missing = cleaning.missing()
-    if estimate and missing and scheduler is None:
-        say_time(cleaning, make_learner(cleaning, learner_for), missing, progress, workers=workers)
+    if tell_time and missing and scheduler is None:
+        say_time(cleaning, learner_for, missing, progress, workers=workers)
     ended, errors = [], []
     with _stop_file(cleaning.folder, stop_asked) as stop, progress.track("folds", len(missing)) as step:
         tasks = [_task(cleaning, k, learner_for, stop) for k in missing]

@@ -63,8 +63,6 @@ class Wises:
             torch.set_num_threads(self.threads)
         store = TileStore.open(self.store)
         tiles = Tiles.of(store, table, self.settings, planted, device_index=worker_number())
-        if self.progress is not None:
-            self.progress.say(f"networks: {self.settings.backbone} on {tiles.compute}")
         return WiseLearner(tiles, self.progress)
 
 
