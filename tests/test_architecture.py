@@ -27,6 +27,7 @@ MOST_LINES = 400
 HELP_S = 0.5
 COMMANDS = (
     "demo",
+    "status",
     "tile",
     "relabel",
     "patients",

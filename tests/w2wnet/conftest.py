@@ -33,6 +33,7 @@ QUICK = CleanSettings(
     std_window=4,
     std_below=0.05,
     quality=False,
+    second_reader="none",
     device="cpu",
     precision="fp32",
 )

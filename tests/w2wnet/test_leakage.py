@@ -21,8 +21,8 @@ from w2wpath.config import CleanSettings, NetSettings
 from w2wpath.errors import FoldError
 from w2wpath.progress import Silent
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet import clean as clean_module
 from w2wpath.w2wnet import folds as folds_module
+from w2wpath.w2wnet import foldwork
 from w2wpath.w2wnet.clean import clean
 from w2wpath.w2wnet.fit import fit_wise
 from w2wpath.w2wnet.folds import FoldTable, assert_out_of_fold, make_folds, sides
@@ -137,7 +137,7 @@ def test_k14_no_u_counts_as_out_of_fold_where_the_network_was_trained_on_the_til
         train, test = sides(fold_n, k)
         return np.concatenate([train, test[:5]]), test
 
-    monkeypatch.setattr(clean_module, "sides", leaking)
+    monkeypatch.setattr(foldwork, "sides", leaking)
     store, settings = small_store(tmp_path), QUICK.model_copy(update={"folds": 2})
     said = refused(lambda: clean(store, fake_learner(store), settings, tmp_path / "runs"))
     assert said == OWN_FOLD.format(10, 48)

@@ -4,11 +4,31 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import BeforeValidator, Field, model_validator
 
 from w2wpath.config.base import Settings
+
+
+def _or_none(value: Any) -> Any:
+    return None if value == "none" else value
+
+
+def _percent(value: Any) -> Any:
+    """Read ``2%`` as 0.02; what is no number is refused later."""
+    if not isinstance(value, str) or not value.endswith("%"):
+        return value
+    try:
+        return float(value.removesuffix("%")) / 100
+    except ValueError:
+        return value
+
+
+OrNone = Annotated[float | None, BeforeValidator(_or_none)]
+"""A number, or ``none``, which is the only way to say so in TOML or by a flag."""
+Percent = Annotated[float, BeforeValidator(_percent)]
+"""A share: 0.02, or ``2%``."""
 
 
 class NetSettings(Settings):
@@ -64,12 +84,12 @@ class NetSettings(Settings):
     """Who reads the labels beside Wise: a forest on colour and texture that is asked only about tiles it has not
     learned from; the decision follows the mean of both. It found more of the flips and of the foreign tissue that were
     planted in crc27 for the purpose, with fewer other tiles."""
-    doubt_below: float | None = Field(0.7, gt=0, le=1)
+    doubt_below: OrNone = Field(0.7, gt=0, le=1)
     """A tile of the high cluster is excluded only if the mean probability of its label is below this share of what is
     usual in its class (the median): two-means always cuts, also where nothing is wrong. None excludes the whole
     cluster. It is the largest value, in tenths, at which unaltered MNIST of seed 0 loses less than 1 %, where the usual
     is near 1 (pipelines/core tells how it came about)."""
-    min_separation: float | None = Field(None, ge=0, le=1)
+    min_separation: OrNone = Field(None, ge=0, le=1)
     """The network excludes nothing unless the valley between the clusters is at least this deep, 0 to 1 (R20). Blind
     to spurious tiles that form a tail and no group of their own, so `doubt_below` is the guard by default."""
     threshold: Literal["quantile", "centroid"] = "quantile"
@@ -148,7 +168,7 @@ class CleanSettings(NetSettings):
     """Settings of ``w2wpath clean``."""
 
     folds: int = Field(5, ge=2)
-    controls: float = Field(0.0, ge=0, le=0.2)
+    controls: Percent = Field(0.0, ge=0, le=0.2)
     """Share of each fold's training tiles that are replaced by planted controls: known flips, blurs and background made
     from the user's own tiles. Their recall is reported; they never reach Wiped, nor the counts."""
 

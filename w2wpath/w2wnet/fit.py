@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import NetSettings
-from w2wpath.progress import Progress
+from w2wpath.progress import Progress, StopAsked, Stopped, never
 from w2wpath.w2wnet.checkpoint import Best, Checkpoint, Point
 from w2wpath.w2wnet.learner import Learner, Rows, Run
 from w2wpath.w2wnet.split import cut, is_separated, separation
@@ -102,6 +103,7 @@ def fit_wise(
     progress: Progress,
     what: str,
     checkpoint: Path | None = None,
+    stop_asked: StopAsked = never,
     second_nk: Floats | None = None,
 ) -> tuple[Run, WiseFit]:
     """Train a Wise on `rows` and split its tiles.
@@ -113,27 +115,42 @@ def fit_wise(
         bits. A file of other rows, labels, seed or settings, or a damaged one, is not used. None keeps nothing.
     second_nk
         Probabilities (n, k) of the second reader of the same tiles; None where there is none.
+    stop_asked
+        Asked after every epoch, and between the passes after the last.
 
     Raises
     ------
+    Stopped
+        It was asked to stop; the checkpoint holds the epochs so far.
     NonFiniteScoreError
         The training diverged.
     """
     run = learner.start(rows, labels, seed)
     tracker = make_tracker(settings, rows, n_classes)
     kept = None if checkpoint is None else Checkpoint(checkpoint, rows, labels, seed, settings)
-    stop = _train(run, tracker, labels, settings, seed, progress, what, kept)
-    exact = draw_exact(run, rows, n_classes, settings.draws, progress, f"{what}: {settings.draws} exact passes")
+    stop = _train(run, tracker, labels, settings, seed, progress, what, kept, stop_asked)
+    passes = f"{what}: {settings.draws} exact passes"
+    exact = draw_exact(run, rows, n_classes, settings.draws, progress, passes, stop_asked)
     return run, judge(tracker.mean_nk, exact, labels, stop, settings, seed, second_nk)
 
 
-def draw_exact(run: Run, rows: Rows, n_classes: int, draws: int, progress: Progress, what: str) -> MCStats:
-    """Accumulate `draws` MC passes over `rows`."""
+def draw_exact(
+    run: Run,
+    rows: Rows,
+    n_classes: int,
+    draws: int,
+    progress: Progress,
+    what: str,
+    stop_asked: StopAsked = never,
+) -> MCStats:
+    """Accumulate `draws` MC passes over `rows`; raise Stopped where it is asked for."""
     stats = MCStats(len(rows), n_classes)
     with progress.track(what, draws) as step:
         for _ in range(draws):
             stats.add(run.draw(rows))
             step(1, "")
+            if stop_asked():
+                raise Stopped(f"in {what}")
     return stats
 
 
@@ -221,6 +238,7 @@ def _train(
     progress: Progress,
     what: str,
     checkpoint: Checkpoint | None,
+    stop_asked: StopAsked,
 ) -> StopRecord:
     rule = StopRule(
         settings.median_window, settings.std_window, settings.std_below, rule=settings.stop_rule, every=tracker.every
@@ -229,13 +247,17 @@ def _train(
     if checkpoint is not None and (found := checkpoint.read(run, tracker, rule)) is not None:
         point = found
         progress.say(f"{what}: goes on after epoch {point.epoch}")
+    began = time.monotonic() - point.seconds
     with progress.track(what, settings.max_epochs) as step:
         step(point.epoch, "")
         while point.epoch < settings.max_epochs and not point.fired:
             point = _epoch(point, run, tracker, labels, settings, seed)
+            point = replace(point, seconds=time.monotonic() - began)
             step(1, _told(point))
             if checkpoint is not None:
                 checkpoint.write(point, run, tracker)
+            if stop_asked():
+                raise Stopped(f"after epoch {point.epoch} of {what}")
     rule, best, epoch = point.rule, point.best, point.epoch
     if not point.fired and best is not None and best.epoch != epoch:
         # the clusters and the threshold are valid only for the weights that they were taken with (R16)

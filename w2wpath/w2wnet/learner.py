@@ -41,7 +41,7 @@ class Learner(Protocol):
 
 
 class LearnerFor(Protocol):
-    """Makes the learner for a table of tiles."""
+    """Makes the learner for a table of tiles. A learner may say in an attribute ``where`` on what it computes."""
 
     def __call__(self, table: TileTable, planted: NDArray[np.uint8] | None = None, /) -> Learner:
         """Make it; the rows of the images `planted` (b, px, px, 3) come behind the table's."""

@@ -51,9 +51,10 @@ class Normalisation:
 
 
 def load_images(store: TileStore, table: TileTable, planted: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
-    """Decode every tile of `table` once: (n, tile_px, tile_px, 3) uint8 in table order, then the `planted` images."""
+    """Decode every tile of `table` once: (n, tile_px, tile_px, 3) uint8 in table order, then the images `planted`."""
     side = store.spec.tile_px
-    shape = (table.n + (0 if planted is None else len(planted)), side, side, 3)
+    more = 0 if planted is None else len(planted)
+    shape = (table.n + more, side, side, 3)
     if int(np.prod(shape)) <= IN_MEMORY_BYTES:
         images: NDArray[np.uint8] = np.empty(shape, dtype=np.uint8)
     else:
@@ -78,10 +79,24 @@ class Tiles:
 
     @classmethod
     def of(
-        cls, store: TileStore, table: TileTable, settings: NetSettings, planted: NDArray[np.uint8] | None = None
+        cls,
+        store: TileStore,
+        table: TileTable,
+        settings: NetSettings,
+        planted: NDArray[np.uint8] | None = None,
+        *,
+        device_index: int | None = None,
     ) -> Tiles:
-        """Decode the tiles of `table`, behind which come the images `planted` (b, px, px, 3); choose the device."""
-        compute = choose_compute(settings.device, settings.precision)
+        """Decode the tiles of `table` and choose the device.
+
+        Parameters
+        ----------
+        planted
+            Images (p, tile_px, tile_px, 3) that become rows behind the table's.
+        device_index
+            Which of several CUDA devices to take, in turn.
+        """
+        compute = choose_compute(settings.device, settings.precision, device_index)
         return cls(load_images(store, table, planted), len(table.classes), settings, compute)
 
     @property
