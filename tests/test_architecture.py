@@ -33,6 +33,7 @@ COMMANDS = (
     "info",
     "export",
     "clean",
+    "undo",
     "train",
     "heatmap",
     "evaluate",
