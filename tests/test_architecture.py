@@ -27,7 +27,6 @@ MOST_LINES = 400
 HELP_S = 0.5
 COMMANDS = (
     "demo",
-    "status",
     "tile",
     "relabel",
     "patients",
@@ -35,6 +34,7 @@ COMMANDS = (
     "status",
     "export",
     "clean",
+    "undo",
     "train",
     "heatmap",
     "evaluate",

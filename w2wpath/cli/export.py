@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -52,6 +53,8 @@ def run(
     opened = TileStore.open(store)
     tiles = opened.table()
     decisions = None if kept is None else read_decisions(opened, tiles, None if kept == LATEST else kept)
+    if decisions is not None:  # a reviewer may have given another class
+        tiles = replace(tiles, label=decisions.training_label)
     done = export(
         opened,
         tiles,

@@ -25,6 +25,7 @@ from w2wpath.cli import (
     status,
     tile,
     train,
+    undo,
 )
 from w2wpath.errors import W2wError, full_disk
 
@@ -47,6 +48,7 @@ COMMANDS = (
     status,
     export,
     clean,
+    undo,
     train,
     heatmap,
     evaluate,

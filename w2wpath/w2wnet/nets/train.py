@@ -18,7 +18,7 @@ from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.calibration import Calibration, calibrate
 from w2wpath.w2wnet.fit import WiseFit, fit_wise
-from w2wpath.w2wnet.ledger import STATES, Decisions
+from w2wpath.w2wnet.ledger import STATES, Decisions, require_fresh
 from w2wpath.w2wnet.nets.bundle import save_model
 from w2wpath.w2wnet.nets.card import Card
 from w2wpath.w2wnet.nets.readme import model_readme
@@ -101,8 +101,8 @@ def train(
     ConfigError
         The settings are those of a rival in the study.
     RunError
-        Cleaning left less than two classes, the fold table or the patients are not those of the run, or `settings`
-        draw otherwise than the run did.
+        Labels have changed since they were judged, cleaning left less than two classes, the fold table or the patients
+        are not those of the run, or `settings` draw otherwise than the run did.
     FoldError
         An out-of-fold value is none.
     """
@@ -112,6 +112,7 @@ def train(
     sides = _sides(table, decisions, allow_stale)
     require_own_folds(table, decisions)
     require_own_recipe(decisions, settings)
+    store_hash = store.content_hash()  # with --allow-stale, another than that of the run
     tiles = Tiles.of(store, table, settings)
     progress.say(f"networks: {settings.backbone} on {tiles.compute}")
     labels, labelled, kept = sides.labels, sides.labelled, sides.kept
@@ -162,10 +163,10 @@ def train(
             "temperature": calibration.temperature,
             "quality": _reference(tiles, table, kept) if settings.quality else None,
             "metrics": summary,
-            "provenance": _provenance(table, decisions, settings, sides, fit),
+            "provenance": _provenance(table, decisions, settings, sides, fit, store_hash),
         },
         {
-            "store_hash": decisions.about["store_hash"],
+            "store_hash": store_hash,
             "draws": settings.draws,
             "dropout_rate": settings.dropout_rate,
             "dropout_kind": settings.dropout_kind,
@@ -181,8 +182,8 @@ def train(
 
 
 def _sides(table: TileTable, decisions: Decisions, allow_stale: bool) -> Sides:
-    # STALE: the only place that takes labels from decisions; refuse stale ones here unless `allow_stale`
-    labels = decisions.label
+    require_fresh(decisions, allow_stale)
+    labels = decisions.training_label
     kept = decisions.for_training()
     unseen = kept[decisions.fold[kept] >= 0]
     left = np.unique(labels[kept])
@@ -280,13 +281,13 @@ def _reference(tiles: Tiles, table: TileTable, kept: NDArray[np.intp]) -> Refere
 
 
 def _provenance(
-    table: TileTable, decisions: Decisions, settings: NetSettings, sides: Sides, fit: WiseFit
+    table: TileTable, decisions: Decisions, settings: NetSettings, sides: Sides, fit: WiseFit, store_hash: str
 ) -> dict[str, Any]:
     trained_on = set(np.unique(table.patient[sides.labelled]).tolist())
     return record(
         "train",
         settings.model_dump(mode="json"),
-        store_hash=decisions.about["store_hash"],
+        store_hash=store_hash,
         fold_hash=decisions.about["fold_hash"],
         weights_sha256=_sha256_of(settings.weights),
         clean_run=decisions.run,
