@@ -275,6 +275,17 @@ def fake_learner(store: TileStore) -> Callable[[TileTable], FakeLearner]:
     return lambda table: FakeLearner(shown(store, table))
 
 
+@dataclass(frozen=True)
+class StoreLearner:
+    """Makes fake learners for a store; other processes can be sent it. Planted images are what they look like."""
+
+    path: Path
+
+    def __call__(self, table: TileTable, planted: NDArray[np.uint8] | None = None) -> FakeLearner:
+        content = shown(TileStore.open(self.path), table)
+        return FakeLearner(content if planted is None else np.concatenate([content, looks(planted)]))
+
+
 @pytest.fixture(scope="module")
 def one_thread() -> Iterator[None]:
     """Let torch work on one thread: bit-equal runs, and no quarrel over cores."""

@@ -28,7 +28,7 @@ GLASS_SHARE = (0.8, 1.0)
 GLASS_TILES = 64
 """Training tiles that are looked at for glass."""
 BLOCK_PX = 8
-BRIGHTEST = 0.01
+BRIGHTEST = 0.002
 """Share of the blocks that are taken for glass."""
 
 
