@@ -160,21 +160,16 @@ class Study:
             raise ConfigError(f"row {row!r} needs [study] truth. Name the table, or leave the row out.")
         return ORACLES[row](context, self.truth)
 
-    def wise_cells(self) -> list[Work]:
-        """Return the cells of all Wise networks."""
-        works = [self.wise_work(variant, fold) for fold in self.folds for variant in self.variants]
-        return list({work.path: work for work in works}.values())
+    def wise_cells(self, variant: str, seed: int) -> list[Work]:
+        """Return the cells of a variant's Wise networks."""
+        return [self.wise_work(variant, fold) for fold in self.folds if fold[1] == seed]
 
-    def net_cells(self, *, early: bool) -> list[Work]:
-        """Return the cells of networks whose lists need no Wise (`early`), or of all others whose Wise is there."""
+    def net_cells(self, seed: int) -> list[Work]:
+        """Return the cells of the networks of a seed whose lists can be made by now."""
         if self.study.cohort_variant != "whole":
             return []
-        found = [
-            self.net_work(row, fold)
-            for fold in self.folds
-            for row in self.rows
-            if self._needs_wise(row) != early and self._has_wise(row, fold)
-        ]
+        folds = [fold for fold in self.folds if fold[1] == seed]
+        found = [self.net_work(row, fold) for row in self.rows for fold in folds if self._has_wise(row, fold)]
         return list({work.path: work for work in found}.values())
 
 
@@ -214,19 +209,20 @@ def open_study(
 def complete(study: Study, *, workers: int = 1, progress: Progress | None = None) -> Mapping[str, str]:
     """Make every cell that is missing; return what went wrong by cell.
 
-    Cells that need no other come first, so that processes are never idle between the two waves.
+    Seed by seed and row by row: while the Wise networks of a variant are trained, processes that would be idle train
+    the networks whose lists are there already.
     """
     progress = progress or Silent()
     clock = _TimeLeft(workers)
     failed: dict[str, str] = {}
-    planned = len(study.wise_cells()) + len(study.net_cells(early=True))
-    progress.say(f"study: {planned} cells that need no other, then those whose lists they make")
-    for early in (True, False):
-        works = [*(study.wise_cells() if early else []), *study.net_cells(early=early)]
-        missing = [work for work in works if not is_made(work)]
-        if len(missing) < len(works):
-            progress.say(f"study: {len(works) - len(missing)} of {len(works)} cells are there already")
-        failed |= _wave(missing, clock, workers, progress)
+    for seed in study.study.seeds:
+        for variant in (*study.variants, None):
+            wise = [] if variant is None else study.wise_cells(variant, seed)
+            works = [*wise, *study.net_cells(seed)]
+            missing = [work for work in works if work.name not in failed and not is_made(work)]
+            if missing:
+                progress.say(f"seed {seed}: {len(missing)} cells to make now, {len(works) - len(missing)} are there")
+            failed |= _wave(missing, clock, workers, progress)
     return failed
 
 
@@ -244,7 +240,7 @@ def _wave(works: Sequence[Work], clock: _TimeLeft, workers: int, progress: Progr
             progress.say(f"{work.name}: failed. {result}")
             continue
         clock.took(work, result)
-        progress.say(f"{work.name}: {result:.0f} s; {len(left)} cells left in this wave{clock.told(left)}")
+        progress.say(f"{work.name}: {result:.0f} s; {len(left)} left now{clock.told(left)}")
     return failed
 
 
