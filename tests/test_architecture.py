@@ -27,15 +27,18 @@ MOST_LINES = 400
 HELP_S = 0.5
 COMMANDS = (
     "demo",
+    "status",
     "tile",
     "relabel",
     "patients",
     "info",
+    "status",
     "export",
     "clean",
     "train",
     "heatmap",
     "evaluate",
+    "run",
     "check-geojson",
 )
 

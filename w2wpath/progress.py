@@ -1,4 +1,4 @@
-"""How long work reports itself: a seam that the command line fills with bars, and libraries leave silent."""
+"""How long work reports itself, and is asked to stop: seams that the command line fills, and libraries leave empty."""
 
 from __future__ import annotations
 
@@ -8,6 +8,18 @@ from typing import Protocol
 
 Step = Callable[[int, str], None]
 """``step(done, note)``: `done` more units are finished; `note` is shown beside the bar."""
+
+StopAsked = Callable[[], bool]
+"""Tells whether long work shall stop where it can be taken up again."""
+
+
+class Stopped(BaseException):
+    """Work stopped because it was asked to; nothing is wrong. Its text says where."""
+
+
+def never() -> bool:
+    """Ask for no stop; the default of every library call."""
+    return False
 
 
 class Progress(Protocol):

@@ -53,18 +53,16 @@ def add(store: TileStore, index: int, n: int, start: int) -> None:
     store.add(SLIDES[index], SlideTiles(columns, attributes), flat_tiles(n, start))
 
 
-@pytest.fixture
-def store(tmp_path: Path) -> TileStore:
-    """Two slides of a patient each, with 15 and 24 tiles; the tile's shade tells which it is."""
-    made = TileStore.create_or_open(tmp_path / "tiles.zarr", StoreSpec(PX, 0.5, PX, "lanczos3"))
+def made_store(path: Path) -> TileStore:
+    """Make a store of two slides of a patient each, with 15 and 24 tiles; the tile's shade tells which it is."""
+    made = TileStore.create_or_open(path, StoreSpec(PX, 0.5, PX, "lanczos3"))
     add(made, 0, 15, 0)
     add(made, 1, 24, 15)
     return made
 
 
-@pytest.fixture
-def decisions(store: TileStore) -> Decisions:
-    """All states and reasons; the score falls with the row, so that the order of a gallery is known."""
+def made_decisions(store: TileStore) -> Decisions:
+    """Decide by hand. All states and reasons; the score falls with the row, so that the order of a gallery is known."""
     table = store.table()
     n, i = table.n, np.arange(table.n)
     judged = table.label >= 0
@@ -92,6 +90,18 @@ def decisions(store: TileStore) -> Decisions:
         score=np.where(judged, 1 - i / n, np.nan),
         predicted=predicted,
     )
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> TileStore:
+    """A store of its own."""
+    return made_store(tmp_path / "tiles.zarr")
+
+
+@pytest.fixture
+def decisions(store: TileStore) -> Decisions:
+    """Decisions on it."""
+    return made_decisions(store)
 
 
 def with_states(decisions: Decisions, state: NDArray[np.integer]) -> Decisions:

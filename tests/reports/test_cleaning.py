@@ -1,95 +1,102 @@
-"""The report of a run: nothing in it is executed or fetched, and it shows the tiles that it says."""
+"""The report of a run: nothing in it escapes or is fetched, and it says what was decided."""
 
 from __future__ import annotations
 
-import base64
-import csv
-import io
 import re
-import uuid
 from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
 
-from tests.conftest import file_bytes, file_size_limit
+from tests.conftest import file_size_limit
 from tests.decided import decided
-from tests.reports.conftest import CLASSES, PATIENTS, PX, RUN, SLIDES, flat_tiles, with_states
+from tests.reports.conftest import CLASSES, PATIENTS, RUN, SLIDES, made_decisions, made_store, with_states
 from tests.w2wnet.conftest import add_slide, new_store
 from w2wpath.errors import DiskError
-from w2wpath.reports.cleaning import GALLERY, Share, excluded_by, write_report
+from w2wpath.reports.cleaning import risk_curves, write_report
+from w2wpath.reports.cleaning_galleries import GALLERY, choose
 from w2wpath.tiles.store import TileStore
-from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, REASONS, STATES, UNDECIDED, Decisions
+from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, Decisions
 
 OUR_TAGS = {
-    *("html", "head", "meta", "title", "link", "style", "body", "h1", "h2", "h3", "p", "strong", "code", "em", "br"),
-    *("div", "table", "tr", "th", "td", "figure", "img", "figcaption"),
+    *("html", "head", "meta", "title", "link", "style", "script", "body", "header", "nav", "main", "section"),
+    *("h1", "h2", "h3", "p", "strong", "b", "code", "em", "i", "kbd", "br", "a", "ul", "ol", "li", "dl", "dt", "dd"),
+    *("div", "span", "table", "caption", "thead", "tbody", "tr", "th", "td", "figure", "img", "figcaption"),
+    *("button", "dialog", "details", "summary"),
 }
 
 
 class Seen(HTMLParser):
-    """Collects tags, addresses, and the text below each heading of galleries."""
+    """Collects tags, addresses, warnings, and the titles of galleries."""
 
     def __init__(self, page: str) -> None:
         super().__init__(convert_charrefs=True)
-        self.tags: set[str] = set()
+        self.tags: list[str] = []
         self.handlers: list[str] = []
         self.addresses: list[str] = []
-        self.galleries: dict[str, list[tuple[str, str]]] = {}
-        """Title of each gallery: source of each picture and its caption."""
+        self.body: dict[str, str | None] = {}
+        self.titles: list[str] = []
         self.warnings: list[str] = []
         self.text = ""
-        self._where = ""
-        self._buffer = ""
+        self._into: list[str] | None = None
         self.feed(page)
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.add(tag)
-        self.handlers += [name for name, _ in attrs if name.startswith("on")]
-        self.addresses += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "action", "data")]
         values = dict(attrs)
-        if tag == "img" and self.galleries and "class" not in values:
-            self.galleries[list(self.galleries)[-1]].append((str(values["src"]), ""))
-        if tag in ("h3", "figcaption") or (tag == "p" and values.get("class") == "warn"):
-            self._where, self._buffer = tag, ""
-        if tag == "br":
-            self._buffer += "\n"
+        self.tags.append(tag)
+        self.handlers += [name for name, _ in attrs if name.startswith("on")]
+        self.addresses += [str(value) for name, value in attrs if name in ("src", "href", "srcset", "action")]
+        if tag == "body":
+            self.body = values
+        into = {"h3": self.titles, "p": self.warnings if values.get("class") == "warn" and len(attrs) == 1 else None}
+        self._into = into.get(tag)
+        if self._into is not None:
+            self._into.append("")
 
     def handle_endtag(self, tag: str) -> None:
-        if tag != self._where:
-            return
-        if tag == "h3":
-            self.galleries[self._buffer] = []
-        elif tag == "figcaption":
-            tiles = self.galleries[list(self.galleries)[-1]]
-            tiles[-1] = (tiles[-1][0], self._buffer)
-        else:
-            self.warnings.append(self._buffer)
-        self._where = ""
+        self._into = None
 
     def handle_data(self, data: str) -> None:
         self.text += data
-        self._buffer += data
+        if self._into is not None:
+            self._into[-1] += data
 
 
-@pytest.fixture
-def page(store: TileStore, decisions: Decisions, tmp_path: Path) -> str:
+@pytest.fixture(scope="module")
+def page(tmp_path_factory: pytest.TempPathFactory) -> str:
     """The page of the made run."""
-    path = write_report(tmp_path, store, store.table(), decisions)
-    assert path == tmp_path / "report.html"
+    folder = tmp_path_factory.mktemp("report")
+    store = made_store(folder / "tiles.zarr")
+    return written(folder, store, made_decisions(store))
+
+
+def written(folder: Path, store: TileStore, decisions: Decisions) -> str:
+    path = write_report(folder, store, store.table(), decisions)
+    assert path == folder / "report.html"
     return path.read_text("utf-8")
+
+
+def having(decisions: Decisions, **facts: Any) -> Decisions:
+    return replace(decisions, about={**decisions.about, **facts})
+
+
+def flat(text: str) -> str:
+    return " ".join(text.split())
 
 
 def test_no_name_breaks_out_of_the_page(page: str) -> None:
     seen = Seen(page)
-    assert seen.tags <= OUR_TAGS
+    assert set(seen.tags) <= OUR_TAGS
     assert seen.handlers == []
-    assert "<script" not in page
+    assert page.count("<script") == seen.tags.count("script") == 1
     assert "alert(1)</" not in page
-    assert "<b>" not in page
+    assert '<b>"A"' not in page
+    assert seen.body["data-classes"] == (
+        '["\\u003cb\\u003e\\"A\\" \\u0026 B\\u003c/b\\u003e", "Tumor, \\u0027solid\\u0027"]'
+    )
 
 
 def test_every_name_can_be_read_as_it_was_given(page: str) -> None:
@@ -104,147 +111,107 @@ def test_the_page_fetches_nothing(page: str) -> None:
     assert "@import" not in page
     addresses = Seen(page).addresses
     assert len(addresses) > 10
-    assert [address for address in addresses if not address.startswith("data:")] == []
+    assert [address for address in addresses if not address.startswith(("data:", "#"))] == []
+    assert re.findall(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page) == [
+        "default-src 'none'; img-src data: blob:; style-src 'unsafe-inline'; script-src 'unsafe-inline'; "
+        "base-uri 'none'; form-action 'none'"
+    ]
 
 
-def test_galleries_show_the_tiles_that_they_name(page: str, store: TileStore, decisions: Decisions) -> None:
-    table = store.table()
-    label, state = table.label, decisions.state
-    reason = np.array(REASONS)[decisions.reason]
-    expected = {
-        "Excluded: the network reads another class": (state == EXCLUDED) & (reason == "label"),
-        "Excluded: the network is not sure": (state == EXCLUDED) & (reason == "uncertain"),
-        "Excluded: out of focus": (state == EXCLUDED) & (reason == "focus"),
-        "Excluded: mostly empty": (state == EXCLUDED) & (reason == "background"),
-        "Excluded: colour or density far from the others": (state == EXCLUDED) & (reason == "colour"),
-        "Undecided: the votes are even": (state == UNDECIDED) & (label >= 0),
-        "Kept, but nearest to the boundary": state == KEPT,
-    }
-    galleries = Seen(page).galleries
-    assert list(galleries) == [f"{title} ({int(mask.sum())})" for title, mask in expected.items()]
-    pixels = np.concatenate([flat_tiles(15, 0), flat_tiles(24, 15)])
-    for shown, mask in zip(galleries.values(), expected.values(), strict=True):
-        rows = np.flatnonzero(mask)
-        assert len(rows)
-        for (source, caption), i in zip(shown, rows, strict=True):  # the score falls with the row
-            with Image.open(io.BytesIO(base64.b64decode(source.split(",")[1]))) as image:
-                assert image.size == (PX, PX)
-                assert np.abs(np.asarray(image).astype(int) - pixels[i]).max() <= 4
-            assert caption == (
-                f"{CLASSES[label[i]]}, read as {CLASSES[decisions.predicted[i]]}\n"
-                f"score {decisions.score[i]:.2f}, u {decisions.u[i]:.2f}\n"
-                f"{SLIDES[table.slide[i]]} x0={table.x0[i]} y0={table.y0[i]}"
-            )
+def test_galleries_that_have_tiles_are_shown_with_their_numbers(
+    page: str, store: TileStore, decisions: Decisions
+) -> None:
+    counted = {title: len(rows) for title, rows in choose(store.table(), decisions).items()}
+    assert [title for title, n in counted.items() if not n] == [
+        "Stale: the label was changed after the tile was judged"
+    ]
+    expected = [f"{title} ({n})" for title, n in counted.items() if n]
+    assert Seen(page).titles == ["What to do next", *expected, "Doubt about unseen patients"]
 
 
-def test_a_long_gallery_shows_the_highest_scores_and_says_so(tmp_path: Path) -> None:
+def test_a_long_gallery_says_that_it_is_a_choice(tmp_path: Path) -> None:
     store, n = new_store(tmp_path / "tiles.zarr"), GALLERY + 12
     add_slide(store, "s", np.zeros(n, dtype=int), np.arange(n) % 2, ["p"])
-    score = np.random.default_rng(0).permutation(n) / n
     stop = {"reason": "max_epochs", "epoch": 1, "deltas": [0.0], "stds": [None]}
     about = {
-        "folds": [{"fold": 0, "stop": stop, "boundary": 0.5, "threshold": 0.2, "test_accuracy": float("nan")}],
+        "folds": [{"fold": 0, "stop": stop, "threshold": 0.2, "test_accuracy": float("nan")}],
         "settings": {"std_below": 0.01, "track_every": 1},
         "versions": {},
-        "time": "now",
     }
-    made = decided(store.table(), about, run=RUN, score=score, predicted=np.zeros(n, dtype=int))
-    galleries = Seen(write_report(tmp_path, store, store.table(), made).read_text("utf-8")).galleries
-    title, shown = list(galleries.items())[-1]
-    assert title == f"Kept, but nearest to the boundary ({n}, the {GALLERY} with the highest score)"
-    where = [caption.rsplit("\n", 1)[1] for _, caption in shown]
-    assert where == [f"s x0={32 * i} y0=0" for i in np.argsort(-score)[:GALLERY]]
-
-
-def test_shares_are_counted_by_name(store: TileStore, decisions: Decisions) -> None:
-    table = store.table()
-    found = excluded_by(decisions, table.patient, table.patients)
-    out, judged = decisions.state == EXCLUDED, table.label >= 0
-    for share in found:
-        mine = table.patient == table.patients.index(share.name)
-        assert (share.judged, share.excluded) == (int((mine & judged).sum()), int((mine & out).sum()))
-    assert found[0].cells() == [table.patients[0], found[0].judged, found[0].excluded, f"{found[0].share:.1%}"]
-
-
-@pytest.mark.parametrize(("excluded", "warned"), [(4, False), (5, True)])
-def test_only_more_than_twice_the_overall_share_is_warned_of(decisions: Decisions, excluded: int, warned: bool) -> None:
-    # 10 of 40 judged tiles belong to the first name; the others lose 4 in all
-    code = np.repeat([0, 1], [10, 30])
-    state = np.zeros(40, dtype=np.uint8)
-    state[:excluded] = EXCLUDED
-    state[10 : 10 + 8 - excluded] = EXCLUDED  # overall 8 of 40
-    made = replace(decisions, state=state, label=np.zeros(40, dtype=np.int16))
-    first, second = excluded_by(made, code, ["first", "second"])
-    text = f"first: {excluded} of 10 tiles excluded, over twice the overall share of 20.0%. Look at them."
-    assert first == Share("first", 10, excluded, text if warned else "")
-    assert second.warning == ""
-
-
-def test_a_name_with_few_tiles_is_never_warned_of_and_one_without_is_left_out(decisions: Decisions) -> None:
-    code = np.repeat([0, 1], [9, 31])
-    state = np.where(code == 0, EXCLUDED, KEPT)
-    made = replace(with_states(decisions, state), label=np.zeros(40, dtype=np.int16))
-    assert excluded_by(made, code, ["few", "many", "none"]) == [Share("few", 9, 9, ""), Share("many", 31, 0, "")]
+    page = written(tmp_path, store, decided(store.table(), about, run=RUN, score=0.5))
+    assert f"Kept, but nearest to being set aside ({n}, the {GALLERY} with the highest score)" in Seen(page).titles
+    assert page.count('<figure class="tile"') == GALLERY
 
 
 def test_warnings_stand_in_the_page(store: TileStore, decisions: Decisions, tmp_path: Path) -> None:
     table = store.table()
     of_script = table.patient == table.patients.index("<script>alert(1)</script>")
     state = np.where(of_script & (table.label >= 0), EXCLUDED, KEPT)
-    page = write_report(tmp_path, store, table, with_states(decisions, state)).read_text("utf-8")
-    assert Seen(page).warnings == [
-        "<script>alert(1)</script>: 10 of 10 tiles excluded, over twice the overall share of 38.5%. Look at them."
-    ]
+    page = written(tmp_path, store, with_states(decisions, state))
+    says = "10 of 10 tiles excluded, more than half of them. Look at them."
+    assert Seen(page).warnings == [f"patient <script>alert(1)</script>: {says}", f"slide {SLIDES[0]}: {says}"]
 
 
-def test_the_page_counts_and_names_states(page: str, decisions: Decisions) -> None:
+def test_what_stopped_the_run_stands_on_top(store: TileStore, decisions: Decisions, tmp_path: Path, page: str) -> None:
+    assert 'role="alert"' not in page
+    stopped = written(tmp_path, store, having(decisions, stopped=["class <q>: 6 of 10 excluded", "patient z"]))
+    alert = stopped[stopped.index('role="alert"') : stopped.index('id="summary"')]
+    assert "<li>class &lt;q&gt;: 6 of 10 excluded</li><li>patient z</li>" in alert
+
+
+def test_the_summary_counts_and_names_states(page: str, decisions: Decisions) -> None:
     counts = decisions.counts()
-    text = " ".join(Seen(page).text.split())
+    text = flat(Seen(page).text)
     assert (
-        f"{counts['kept']} tiles kept, {counts['excluded']} excluded, {counts['undecided']} undecided "
-        f"(kept for training). {int((decisions.label < 0).sum())} tiles carry no label"
+        f"26 labelled tiles of 2 patients on 2 slides were looked at: {counts['kept']} kept, "
+        f"{counts['excluded']} set aside, {counts['undecided']} undecided. Nothing was deleted."
     ) in text
+    assert "13 tiles carry no label" in text
+    assert f"w2wpath review import review-{RUN}.csv" in text
 
 
-def test_the_review_has_every_judged_tile_excluded_ones_first(
-    page: str, store: TileStore, decisions: Decisions, tmp_path: Path
+def test_controls_and_duplicates_are_told_of_where_there_are_any(
+    store: TileStore, decisions: Decisions, tmp_path: Path, page: str
 ) -> None:
-    table = store.table()
-    judged = np.flatnonzero(table.label >= 0)
-    order = [i for state in (EXCLUDED, UNDECIDED, KEPT) for i in judged if decisions.state[i] == state]
-    where = ["tile_id", "slide", "patient", "x0", "y0", "side0"]
-    header = [*where, "label", "state", "reason", "says", "score", "u", "fold"]
-    expected = [
-        [
-            str(uuid.UUID(bytes=table.tile_id[i].tobytes())),
-            SLIDES[table.slide[i]],
-            table.patients[table.patient[i]],
-            str(table.x0[i]),
-            str(table.y0[i]),
-            str(PX),
-            CLASSES[table.label[i]],
-            STATES[decisions.state[i]],
-            REASONS[decisions.reason[i]],
-            CLASSES[decisions.predicted[i]],
-            f"{decisions.score[i]:.4f}",
-            f"{decisions.u[i]:.4f}",
-            str(decisions.fold[i] + 1),
-        ]
-        for i in order
-    ]
-    with (tmp_path / "review.csv").open(encoding="utf-8", newline="") as file:
-        assert list(csv.reader(file)) == [header, *expected]
-    assert len(expected) == 26
+    assert "Planted controls" not in page
+    assert "Duplicates" not in page
+    controls = {"flip": {"planted": 30, "found": 24, "low": 0.627, "high": 0.905}}
+    groups = [{"hash": "aa", "tiles": [["<s>1</s>", 0, 64, "p1"], ["s2", 128, 0, "p2"]]}]
+    made = having(decisions, controls=controls, duplicates=groups, duplicate_tiles=2)
+    text = flat(Seen(written(tmp_path, store, made)).text)
+    assert "how many of them were found: of these kinds only. It says nothing of other faults." in text
+    assert "They were made from your own tiles, some of which may be faulty themselves." in text
+    assert "2 tiles are the same image, pixel for pixel, as a tile of another patient." in text
+    assert "<s>1</s>" in text
 
 
-def test_a_full_disk_leaves_the_earlier_report(
-    page: str, store: TileStore, decisions: Decisions, tmp_path: Path
+def test_the_stop_is_explained_by_the_rule_that_was_used(
+    store: TileStore, decisions: Decisions, tmp_path: Path, page: str
 ) -> None:
-    before = file_bytes(tmp_path)
+    says = "training stops when {} (below the dashed limit)"
+    assert says.format("the median of delta no longer changes") in flat(Seen(page).text)
+    made = having(decisions, settings={**decisions.about["settings"], "stop_rule": "membership"})
+    text = flat(Seen(written(tmp_path, store, made)).text)
+    assert says.format("hardly any tile changes group any more") in text
+
+
+def test_risk_is_of_all_judged_tiles_and_of_those_that_are_not_set_aside(decisions: Decisions) -> None:
+    curves = risk_curves(decisions)
+    wrong = decisions.predicted != decisions.label
+    stay = decisions.judged & (decisions.state != EXCLUDED)
+    assert list(curves) == ["all tiles", "without those set aside"]
+    for curve, mask in zip(curves.values(), (decisions.judged, stay), strict=True):
+        assert (len(curve.risk_n), curve.risk) == (mask.sum(), pytest.approx(wrong[mask].mean()))
+
+
+def test_a_full_disk_leaves_the_earlier_report(store: TileStore, decisions: Decisions, tmp_path: Path) -> None:
+    (tmp_path / "report.html").write_text("earlier", "utf-8")
+    (tmp_path / "review.csv").write_text("", "utf-8")
     with file_size_limit(20_000), pytest.raises(DiskError) as caught:
-        write_report(tmp_path, store, store.table(), replace(decisions, run="another"))
+        write_report(tmp_path, store, store.table(), decisions)
     assert str(caught.value) == (
         f"{tmp_path / 'report.html'}: could not be written, the file-size limit is met. Nothing that was there before "
         "has changed; make room (or choose another place with -o) and run the same command again."
     )
-    assert file_bytes(tmp_path) == before
+    assert (tmp_path / "report.html").read_text("utf-8") == "earlier"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "review.csv", "tiles.zarr"]

@@ -33,6 +33,12 @@ def test_a_tile_comes_back_from_its_uri() -> None:
     assert np.abs(np.asarray(image).astype(int) - tile).max() <= 3
 
 
+@pytest.mark.parametrize(("given", "shown"), [(200, 160), (160, 160), (24, 24)])
+def test_a_tile_is_made_smaller_never_larger(given: int, shown: int) -> None:
+    tile = np.full((given, given, 3), 90, dtype=np.uint8)
+    assert decode(tile_uri(tile, 160), "jpeg").size == (shown, shown)
+
+
 def test_a_tile_is_not_mirrored_or_turned() -> None:
     tile = np.zeros((16, 16, 3), dtype=np.uint8)
     tile[:8, :8] = (255, 0, 0)
@@ -46,4 +52,4 @@ def test_a_figure_becomes_a_png() -> None:
     figure = Figure(figsize=(2, 1))
     figure.subplots().plot([0, 1], [0, 1])
     image = decode(figure_uri(figure), "png")
-    assert (image.format, image.size) == ("PNG", (220, 110))
+    assert (image.format, image.size) == ("PNG", (300, 150))

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -33,6 +33,7 @@ QUICK = CleanSettings(
     std_window=4,
     std_below=0.05,
     quality=False,
+    second_reader="none",
     device="cpu",
     precision="fp32",
 )
@@ -272,6 +273,17 @@ class Heard(Silent):
 def fake_learner(store: TileStore) -> Callable[[TileTable], FakeLearner]:
     """What `clean` takes: makes the learner for a table. It sees pixels, and no label but those it is given."""
     return lambda table: FakeLearner(shown(store, table))
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """Let torch work on one thread: bit-equal runs, and no quarrel over cores."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="session")

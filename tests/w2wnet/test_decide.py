@@ -31,8 +31,11 @@ def fit(severity_n: NDArray[np.float64], reason: str = "stable") -> WiseFit:
         mean_nk=mean_nk,
         u_n=np.zeros(n),
         exact_score_n=np.zeros(n),
+        low=0.5,
         boundary=1.0,
+        high=1.5,
         separation=1.0,
+        u_low=0.0,
         u_boundary=0.25,
         threshold=0.5,
     )

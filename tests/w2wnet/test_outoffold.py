@@ -13,9 +13,9 @@ from tests.w2wnet.conftest import QUICK, fake_learner
 from w2wpath.errors import FoldError, RunError
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.clean import clean
-from w2wpath.w2wnet.folds import FoldTable
+from w2wpath.w2wnet.folds import FoldTable, assert_out_of_fold
 from w2wpath.w2wnet.ledger import Decisions
-from w2wpath.w2wnet.outoffold import RECIPE, assert_out_of_fold, require_own_folds, require_own_recipe
+from w2wpath.w2wnet.outoffold import RECIPE, require_own_folds, require_own_recipe
 
 LEAK = (
     "{} of {} tiles were trained on by the network of their own test fold; "

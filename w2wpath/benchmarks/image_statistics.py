@@ -68,10 +68,15 @@ def score(images: NDArray[np.uint8], patient_n: NDArray[np.integer]) -> Floats:
     found = features(images)
     if patient_n.shape != (len(found),):
         raise ValueError(f"patient_n must be ({len(found)},), one for each image; got shape {patient_n.shape}")
-    scores_n = np.empty(len(found))
+    return score_features(found, patient_n)
+
+
+def score_features(features_nf: Floats, patient_n: NDArray[np.integer]) -> Floats:
+    """Score tiles as :func:`score` does, by features (n, 16) that were measured before."""
+    scores_n = np.empty(len(features_nf))
     for patient in np.unique(patient_n):
         mine = patient_n == patient
-        scores_n[mine] = np.abs(robust_z(found[mine])).mean(axis=1)
+        scores_n[mine] = np.abs(robust_z(features_nf[mine])).mean(axis=1)
     return scores_n
 
 

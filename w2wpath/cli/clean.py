@@ -2,112 +2,236 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Any
 
 import typer
 
+from w2wpath.cli import net_options as of
 from w2wpath.cli import options
 from w2wpath.cli.console import make_progress, table, tell, tell_json, warn
+from w2wpath.cli.signals import stopping
+from w2wpath.errors import ConfigError, RunError
 
 if TYPE_CHECKING:
-    from w2wpath.w2wnet.nets.training import WiseLearner
+    from w2wpath.config import CleanSettings
+    from w2wpath.tiles.store import TileStore, TileTable
+    from w2wpath.w2wnet.clean import Cleaning
+    from w2wpath.w2wnet.ledger import Decisions
+    from w2wpath.w2wnet.plan import Plan
 
 NAME = "clean"
 
 
 def run(
     store: options.Store = Path("tiles.zarr"),
-    folds: Annotated[int | None, typer.Option(help="Patient-grouped folds. [default: 5]")] = None,
-    preset: options.Preset = None,
-    backbone: options.Backbone = None,
-    stem: options.Stem = None,
-    weights: options.Weights = None,
-    max_epochs: options.MaxEpochs = None,
-    wiped_epochs: options.WipedEpochs = None,
-    tracker: options.Tracker = None,
-    track_every: options.TrackEvery = None,
-    batch_size: options.BatchSize = None,
-    micro_batch: options.MicroBatch = None,
-    lr: options.Lr = None,
-    dropout_rate: options.DropoutRate = None,
-    dropout_kind: options.DropoutKind = None,
-    dropout_scope: options.DropoutScope = None,
-    mask_batch: options.MaskBatch = None,
-    draws: options.Draws = None,
-    label_weight: options.LabelWeight = None,
-    quality: options.Quality = None,
-    compile: options.Compile = None,
-    seed: options.Seed = None,
-    device: options.Device = None,
-    precision: options.Precision = None,
+    folds: of.Folds = None,
+    preset: of.Preset = None,
+    backbone: of.Backbone = None,
+    stem: of.Stem = None,
+    weights: of.Weights = None,
+    low_pass_sigma: of.LowPassSigma = None,
+    dropout_rate: of.DropoutRate = None,
+    dropout_kind: of.DropoutKind = None,
+    dropout_scope: of.DropoutScope = None,
+    dropout_logits: of.DropoutLogits = None,
+    mask_batch: of.MaskBatch = None,
+    draws: of.Draws = None,
+    max_epochs: of.MaxEpochs = None,
+    wiped_epochs: of.WipedEpochs = None,
+    batch_size: of.BatchSize = None,
+    micro_batch: of.MicroBatch = None,
+    lr: of.Lr = None,
+    momentum: of.Momentum = None,
+    weight_decay: of.WeightDecay = None,
+    schedule: of.Schedule = None,
+    augment: of.Augment = None,
+    standardise: of.Standardise = None,
+    tracker: of.Tracker = None,
+    track_every: of.TrackEvery = None,
+    ema_decay: of.EmaDecay = None,
+    stop_rule: of.StopRule = None,
+    median_window: of.MedianWindow = None,
+    std_window: of.StdWindow = None,
+    std_below: of.StdBelow = None,
+    label_weight: of.LabelWeight = None,
+    split: of.Split = None,
+    doubt_below: of.DoubtBelow = None,
+    min_separation: of.MinSeparation = None,
+    quality: of.Quality = None,
+    threshold: of.Threshold = None,
+    flag_share: of.FlagShare = None,
+    controls: of.Controls = None,
+    seed: of.Seed = None,
+    device: of.Device = None,
+    precision: of.Precision = None,
+    compile: of.Compile = None,
+    loader_workers: of.LoaderWorkers = None,
+    workers: of.Workers = 1,
+    scheduler: of.Scheduler = None,
+    fold: of.Fold = None,
+    collect: of.Collect = False,
+    force: of.Force = False,
+    run_name: of.RunName = None,
+    dry_run: of.DryRun = False,
     config: options.Config = None,
     as_json: options.Json = False,
 ) -> None:
-    """Train a Wise per patient-grouped fold, vote on every tile, and write decisions and a report."""
+    """Train a Wise per patient-grouped fold, vote on every tile, and write decisions and a report.
+
+    Exit code 1: more than half of a class or patient was excluded, and nothing was decided; look at the report, then
+    use --force. Code 143 or 130: a signal came; the same command goes on.
+    """
+    given = dict(locals())
     from w2wpath.config import CleanSettings, load
+    from w2wpath.tiles.store import TileStore
+    from w2wpath.w2wnet.plan import make_plan
 
-    flags = {
-        "folds": folds,
-        "preset": preset,
-        "backbone": backbone,
-        "stem": stem,
-        "weights": weights,
-        "max_epochs": max_epochs,
-        "wiped_epochs": wiped_epochs,
-        "tracker": tracker,
-        "track_every": track_every,
-        "batch_size": batch_size,
-        "micro_batch": micro_batch,
-        "lr": lr,
-        "dropout_rate": dropout_rate,
-        "dropout_kind": dropout_kind,
-        "dropout_scope": dropout_scope,
-        "mask_batch": mask_batch,
-        "draws": draws,
-        "label_weight": label_weight,
-        "quality": quality,
-        "compile": compile,
-        "seed": seed,
-        "device": device,
-        "precision": precision,
-    }
-    settings = load(CleanSettings, "clean", config, flags)
-
-    from w2wpath.reports.cleaning import excluded_by, write_report
-    from w2wpath.tiles.store import TileStore, TileTable
-    from w2wpath.w2wnet.clean import clean
-
+    settings = load(CleanSettings, "clean", config, {key: given[key] for key in CleanSettings.model_fields})
+    _refuse(settings, fold, collect=collect, apart=workers > 1 or scheduler is not None)
     opened = TileStore.open(store)
+    plan = make_plan(opened, settings)
     home = opened.path.parent / "clean"
-    progress = make_progress()
-
-    def learner(of_table: TileTable) -> WiseLearner:
-        # torch enters only here, so that a store that cannot be cleaned is refused at once
-        from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
-
-        shared = Tiles.of(opened, of_table, settings)
-        progress.say(f"networks: {settings.backbone} on {shared.compute}")
-        return WiseLearner(shared, progress)
-
-    tiles, decisions = clean(opened, learner, settings, home, progress)
-    report = write_report(home / decisions.run, opened, tiles, decisions)
-    counts = decisions.counts()
-    by_class = excluded_by(decisions, tiles.label, tiles.classes)
-    if as_json:
-        tell_json(
-            {
-                "run": decisions.run,
-                "tiles": counts,
-                "by_class": {row.name: {"judged": row.judged, "excluded": row.excluded} for row in by_class},
-                "folds": decisions.about["folds"],
-                "report": str(report),
-            }
-        )
+    if dry_run:
+        _tell_plan(plan, as_json=as_json)
         return
-    tell(table(["class", "judged", "excluded", "share"], [row.cells() for row in by_class]))
+    from w2wpath.w2wnet.clean import collect as collected
+    from w2wpath.w2wnet.clean import prepare
+
+    progress = make_progress()
+    with stopping() as stop_asked:
+        cleaning = prepare(plan, home, progress, run=run_name, may_begin=not collect, stop_asked=stop_asked)
+        if words := cleaning.duplicates.says():
+            warn(words)
+        if not collect:
+            _work(cleaning, fold, workers, scheduler, progress, stop_asked)
+    if fold is not None:
+        _tell_fold(cleaning, fold, as_json=as_json)
+        return
+    tiles, decisions = collected(cleaning, force=force)
+    _finish(opened, home, tiles, decisions, as_json=as_json)
+
+
+def _refuse(settings: CleanSettings, fold: int | None, *, collect: bool, apart: bool) -> None:
+    if fold is not None and not 1 <= fold <= settings.folds:
+        raise ConfigError(f"--fold must be 1 to {settings.folds}, the number of folds; got {fold}.")
+    if (fold is not None) + collect + apart > 1:
+        raise typer.BadParameter("--fold, --collect and --workers or --scheduler exclude each other")
+
+
+def _work(
+    cleaning: Cleaning, fold: int | None, workers: int, scheduler: str | None, progress: Any, stop_asked: Any
+) -> None:
+    from w2wpath.w2wnet.clean import run_folds
+    from w2wpath.w2wnet.tasks import distribute_folds
+
+    if not cleaning.missing():
+        progress.say(f"run {cleaning.run}: every fold is done")
+        return
+    # torch enters only here, so that a store that cannot be cleaned is refused at once
+    from w2wpath.w2wnet.nets.training import Wises
+
+    plan = cleaning.plan
+    path = plan.store.path.resolve()
+    if workers == 1 and scheduler is None:
+        wises = Wises(path, plan.settings, progress=progress)
+        chosen = None if fold is None else [fold - 1]
+        run_folds(cleaning, wises, chosen, progress=progress, stop_asked=stop_asked, tell_time=True)
+        return
+    wises = Wises(path, plan.settings, threads=None if scheduler is not None else _threads(workers))
+    distribute_folds(
+        cleaning,
+        wises,
+        workers=workers,
+        scheduler=scheduler,
+        progress=progress,
+        stop_asked=stop_asked,
+        tell_time=True,
+    )
+
+
+def _threads(workers: int) -> int:
+    """Return each worker's share of the cores, or what OMP_NUM_THREADS says if that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return max(1, min(cores // workers, int(said) if said.isdigit() and int(said) else cores))
+
+
+def _tell_plan(plan: Plan, *, as_json: bool) -> None:
+    from w2wpath.w2wnet.estimate import estimate
+    from w2wpath.w2wnet.nets.training import Wises
+
+    wises = Wises(plan.store.path, plan.settings)
+    took = estimate(plan, wises, range(plan.settings.folds))
+    rows = plan.by_fold()
+    if as_json:
+        tell_json({"tiles": plan.judged.n, "folds": rows, "epochs": plan.settings.max_epochs, **vars(took)})
+        return
+    tell(f"{plan.judged.n} labelled tiles of {len(plan.folds.fold_of_patient)} patients")
+    tell(table(list(rows[0]), [list(row.values()) for row in rows]))
+    tell(f"at most {plan.settings.max_epochs} epochs a fold: {took}, less where a network is stable before")
+
+
+def _tell_fold(cleaning: Cleaning, fold: int, *, as_json: bool) -> None:
+    missing = [k + 1 for k in cleaning.missing()]
+    if as_json:
+        tell_json({"run": cleaning.run, "fold": fold, "missing": missing})
+        return
+    tell(f"run {cleaning.run}: fold {fold} is done")
+    tell(
+        f"missing: {', '.join(f'--fold {k}' for k in missing)}"
+        if missing
+        else "Next: the same command with --collect instead of --fold"
+    )
+
+
+def _finish(opened: TileStore, home: Path, tiles: TileTable, decisions: Decisions, *, as_json: bool) -> None:
+    from w2wpath.reports.cleaning import write_report
+
+    report = write_report(home / decisions.run, opened, tiles, decisions)
+    if as_json:
+        tell_json(_summary(tiles, decisions, report))
+    else:
+        _tell(opened, tiles, decisions)
+        tell(f"report: {report}")
+    if stopped := decisions.about["stopped"]:
+        raise RunError(
+            f"run {decisions.run}: {'; '.join(stopped)}. No decision was written. Look at {report}; if it is right, "
+            "run the same command with --force, which trains nothing again."
+        )
+    if not as_json:
+        tell("Next: look at the report, correct it with w2wpath review, then w2wpath train -o model/")
+
+
+def _summary(tiles: TileTable, decisions: Decisions, report: Path) -> dict[str, Any]:
+    from w2wpath.reports.cleaning_tables import excluded_by
+
+    by_class = excluded_by(decisions, tiles.label, tiles.classes)
+    about = decisions.about
+    return {
+        "run": decisions.run,
+        "tiles": decisions.counts(),
+        "by_class": {row.name: {"judged": row.judged, "excluded": row.excluded} for row in by_class},
+        **{key: about[key] for key in ("folds", "controls", "duplicate_tiles", "stopped", "forced")},
+        "report": str(report),
+    }
+
+
+def _tell(opened: TileStore, tiles: TileTable, decisions: Decisions) -> None:
+    from w2wpath.reports.cleaning_tables import excluded_by, warnings_of
+    from w2wpath.w2wnet.controls import says
+
+    by_class = excluded_by(decisions, tiles.label, tiles.classes, "class")
+    by_patient = excluded_by(decisions, tiles.patient, tiles.patients, "patient")
+    by_slide = excluded_by(decisions, tiles.slide, tiles.slides, "slide")
+    for what, shares in (("class", by_class), ("patient", by_patient), ("slide", by_slide)):
+        if what != "slide" or len(by_slide) != len(by_patient):
+            tell(table([what, "judged", "excluded", "share"], [row.cells() for row in shares]))
+            tell()
+    counts, about = decisions.counts(), decisions.about
     tell(f"kept {counts['kept']}, excluded {counts['excluded']}, undecided {counts['undecided']}")
-    for fold in decisions.about["folds"]:
+    for fold in about["folds"]:
         stop = fold["stop"]
         tell(
             f"fold {fold['fold'] + 1}: stopped at epoch {stop['epoch']} ({stop['reason']}), "
@@ -115,10 +239,9 @@ def run(
         )
         if stop["reason"] == "degenerate":
             warn(f"fold {fold['fold'] + 1} learned nothing, so it excludes nothing. Look at its curve in the report.")
-    for row in [*by_class, *excluded_by(decisions, tiles.patient, tiles.patients)]:
-        if row.warning:
-            warn(row.warning)
-    if opened_without_patients := [s for s in tiles.slides if opened.attributes(s)["patient_from"] == "slide name"]:
-        warn(f"{len(opened_without_patients)} slide(s) without a patient count as patients of their own.")
-    tell(f"report: {report}")
-    tell("Next: w2wpath train -o model/")
+    for line in says(about["controls"]):
+        tell(line)
+    for line in warnings_of(by_class, by_patient, by_slide):
+        warn(line)
+    if guessed := [s for s in tiles.slides if opened.attributes(s)["patient_from"] == "slide name"]:
+        warn(f"{len(guessed)} slide(s) without a patient count as patients of their own.")

@@ -69,7 +69,11 @@ def run(
         device=device or "auto",
     )
     tiles, decisions = clean(
-        store, lambda of: WiseLearner(Tiles.of(store, of, settings), progress), settings, out / "clean", progress
+        store,
+        lambda of, planted=None: WiseLearner(Tiles.of(store, of, settings, planted), progress),
+        settings,
+        out / "clean",
+        progress,
     )
     report = write_report(out / "clean" / decisions.run, store, tiles, decisions)
     train(store, tiles, decisions, settings.net(), out / "model", progress)

@@ -11,7 +11,21 @@ from typing import NoReturn
 
 import typer
 
-from w2wpath.cli import check_geojson, clean, demo, evaluate, export, heatmap, info, patients, relabel, tile, train
+from w2wpath.cli import (
+    check_geojson,
+    clean,
+    demo,
+    evaluate,
+    export,
+    heatmap,
+    info,
+    patients,
+    relabel,
+    run,
+    status,
+    tile,
+    train,
+)
 from w2wpath.errors import W2wError, full_disk
 
 app = typer.Typer(
@@ -24,7 +38,22 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # in "rich", a help text loses its [default: X]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, tile, relabel, patients, info, export, clean, train, heatmap, evaluate, check_geojson):
+COMMANDS = (
+    demo,
+    tile,
+    relabel,
+    patients,
+    info,
+    status,
+    export,
+    clean,
+    train,
+    heatmap,
+    evaluate,
+    run,
+    check_geojson,
+)
+for module in COMMANDS:
     app.command(module.NAME)(module.run)
 
 

@@ -16,49 +16,6 @@ Precision = Annotated[
     str | None,
     typer.Option(help="auto, fp32 or bf16; auto takes bf16 where the device computes in it. [default: auto]"),
 ]
-Preset = Annotated[
-    str | None,
-    typer.Option(help="recommended, or paper: W2WNet to the letter. Other flags win over it. [default: recommended]"),
-]
-Backbone = Annotated[str | None, typer.Option(help="Any timm model, or conv5. [default: densenet121]")]
-Stem = Annotated[
-    str | None, typer.Option(help="imagenet, or small (3 x 3, no pooling) for tiles below 64 px. [default: imagenet]")
-]
-Weights = Annotated[
-    Path | None, typer.Option(help="Pretrained weights (safetensors) to begin with. Random without; none is fetched.")
-]
-Tracker = Annotated[
-    str | None,
-    typer.Option(
-        help="What the stop rule follows: ema, the average of the training forwards, or exact MC passes after an "
-        "epoch. [default: ema]"
-    ),
-]
-TrackEvery = Annotated[int | None, typer.Option(help="Epochs between exact measurements. [default: 1]")]
-Quality = Annotated[
-    bool | None, typer.Option("--quality/--no-quality", help="Judge focus and background too. [default: True]")
-]
-MicroBatch = Annotated[
-    int | None, typer.Option(help="Tiles at a time, if the device's memory is short; gradients add up.")
-]
-Compile = Annotated[
-    bool | None, typer.Option("--compile/--no-compile", help="Compile networks; worth it on a GPU. [default: False]")
-]
-DropoutScope = Annotated[
-    str | None, typer.Option(help="Where Wise drops: all layers, no-conv, or head. [default: no-conv]")
-]
-MaxEpochs = Annotated[int | None, typer.Option(help="Most epochs a Wise may train. [default: 100]")]
-WipedEpochs = Annotated[int | None, typer.Option(help="Epochs of Wiped. [default: 100]")]
-BatchSize = Annotated[int | None, typer.Option(help="Tiles per training step. [default: 64]")]
-Lr = Annotated[float | None, typer.Option(help="Learning rate. [default: 0.05]")]
-DropoutRate = Annotated[float | None, typer.Option(help="MC dropout rate of Wise. [default: 0.3]")]
-DropoutKind = Annotated[str | None, typer.Option(help="element or channel. [default: element]")]
-MaskBatch = Annotated[int | None, typer.Option(help="Tiles that share a dropout mask in a pass. [default: 16]")]
-Draws = Annotated[int | None, typer.Option(help="MC passes of the exact uncertainty. [default: 25]")]
-LabelWeight = Annotated[
-    float | None, typer.Option(help="Weight of the label's Brier score in the score; 0 is the paper. [default: 1.0]")
-]
-Seed = Annotated[int | None, typer.Option(help="Seed of folds and networks. [default: 0]")]
 SlideMpp = Annotated[
     float | None, typer.Option("--slide-mpp", help="um per level-0 pixel of the slide, instead of its header's.")
 ]

@@ -12,10 +12,16 @@ from pydantic import ValidationError
 from w2wpath.config.base import Settings
 from w2wpath.config.heatmap import HeatmapSettings
 from w2wpath.config.nets import CleanSettings
+from w2wpath.config.study import StudySettings
 from w2wpath.config.tiling import ClassMap, TileSettings
 from w2wpath.errors import ConfigError, did_you_mean
 
-STAGES: Mapping[str, type[Settings]] = {"tile": TileSettings, "clean": CleanSettings, "heatmap": HeatmapSettings}
+STAGES: Mapping[str, type[Settings]] = {
+    "tile": TileSettings,
+    "clean": CleanSettings,
+    "heatmap": HeatmapSettings,
+    "study": StudySettings,
+}
 
 S = TypeVar("S", bound=Settings)
 

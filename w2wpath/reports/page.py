@@ -29,14 +29,17 @@ def render(template: str, values: Mapping[str, Any]) -> str:
 def figure_uri(figure: Figure) -> str:
     """Return a matplotlib figure as a PNG data URI."""
     buffer = io.BytesIO()
-    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=110)
+    FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=150)
     return _uri("png", buffer.getvalue())
 
 
-def tile_uri(tile: NDArray[np.uint8]) -> str:
-    """Return a tile (h, w, 3) uint8 RGB as a JPEG data URI."""
+def tile_uri(tile: NDArray[np.uint8], longest_px: int | None = None) -> str:
+    """Return a tile (h, w, 3) uint8 RGB as a JPEG data URI, made smaller where a side exceeds `longest_px`."""
+    image = Image.fromarray(tile)
+    if longest_px is not None:
+        image.thumbnail((longest_px, longest_px), Image.Resampling.LANCZOS)
     buffer = io.BytesIO()
-    Image.fromarray(tile).save(buffer, "JPEG", quality=88)
+    image.save(buffer, "JPEG", quality=88)
     return _uri("jpeg", buffer.getvalue())
 
 

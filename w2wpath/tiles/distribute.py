@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import signal
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
@@ -53,6 +55,16 @@ def each(
             yield of_future[future], WorkerLost(str(result)) if isinstance(result, KilledWorker) else result
 
 
+def worker_number() -> int | None:
+    """Return which of `workers` this process is, from 0; None where it is none of them."""
+    distributed = sys.modules.get("distributed")  # a worker has it loaded; loading it to ask would take a second
+    try:
+        name = None if distributed is None else distributed.get_worker().name
+    except ValueError:
+        return None
+    return name if isinstance(name, int) else None
+
+
 def _tried(function: Callable[[T], Any], item: T) -> Any:
     try:
         return function(item)
@@ -84,7 +96,24 @@ def _client(workers: int, scheduler: str | None) -> Any:
             memory_limit=0,  # slides are read in bounded memory; a pause or kill by estimate would only get in the way
             silence_logs=logging.CRITICAL,
         )
-    return _Local(cluster, Client(cluster, set_as_default=False))
+    client = Client(cluster, set_as_default=False)
+    client.register_plugin(_deaf())
+    return _Local(cluster, client)
+
+
+def _deaf() -> Any:
+    """Return a plugin that makes workers ignore what a terminal or a queue tells every process of a command.
+
+    The command itself hears it, and ends its workers; a worker that ends by itself would not be replaced.
+    """
+    from distributed import WorkerPlugin
+
+    class Deaf(WorkerPlugin):
+        def setup(self, worker: Any) -> None:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.signal(number, signal.SIG_IGN)
+
+    return Deaf()
 
 
 class _Local:

@@ -43,6 +43,8 @@ class Point:
     rule: StopRule
     fired: bool
     best: Best | None
+    seconds: float = 0.0
+    """What its epochs took, in whichever processes."""
 
 
 class Checkpoint:
@@ -65,6 +67,7 @@ class Checkpoint:
             There is no room; the state of the epoch before stays.
         """
         facts: dict[str, Any] = {"key": self._key, "epoch": point.epoch, "fired": point.fired}
+        facts["seconds"] = point.seconds
         rule = point.rule.state()
         arrays: dict[str, Any] = {"run": _bytes(run.state()), **_named("tracker", tracker.state())}
         if point.best is not None:
@@ -81,7 +84,7 @@ class Checkpoint:
 
     def read(self, run: Run, tracker: Tracker, rule: StopRule) -> Point | None:
         """Bring run, tracker and rule back to where they were; None where there is nothing of use."""
-        if (arrays := self._arrays()) is None:
+        if (arrays := _read(self._path)) is None:
             return None
         facts = json.loads(arrays.pop("facts").tobytes())
         if facts["key"] != self._key:
@@ -93,24 +96,33 @@ class Checkpoint:
             held = _taken("best_tracker", arrays)
             best = Best(facts["best"]["std"], facts["best"]["epoch"], arrays["best_run"].tobytes(), held)
         restored = type(rule).from_state({**facts["rule"], **_taken("rule", arrays)})
-        return Point(facts["epoch"], restored, facts["fired"], best)
+        return Point(facts["epoch"], restored, facts["fired"], best, facts.get("seconds", 0.0))
 
-    def _arrays(self) -> dict[str, NDArray[Any]] | None:
-        """Return what the file holds; None where there is none, or it is not as it was written."""
-        try:
-            data = self._path.read_bytes()
-        except OSError:
-            return None
-        # NumPy and zip find damage late or not at all: a shape that shrank leaves bytes that nobody checks
-        written, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
-        if hashlib.sha256(content).digest() != written:
-            return None
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as found:
-                arrays = {name: found[name] for name in found.files}
-        except Exception:
-            return None  # a stranger's: no arrays, or objects, which only unpickling could read
-        return arrays if "facts" in arrays else None
+
+def reached(path: Path) -> tuple[int, float] | None:
+    """Return how many epochs a checkpoint holds, and the seconds that they took; None where there is nothing of use."""
+    if (arrays := _read(path)) is None:
+        return None
+    facts = json.loads(arrays["facts"].tobytes())
+    return int(facts["epoch"]), float(facts.get("seconds", 0.0))
+
+
+def _read(path: Path) -> dict[str, NDArray[Any]] | None:
+    """Return what a file holds; None where there is none, or it is not as it was written."""
+    try:
+        data = path.read_bytes()
+    except OSError:
+        return None
+    # NumPy and zip find damage late or not at all: a shape that shrank leaves bytes that nobody checks
+    written, content = data[:_DIGEST_BYTES], data[_DIGEST_BYTES:]
+    if hashlib.sha256(content).digest() != written:
+        return None
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+    except Exception:
+        return None  # a stranger's: no arrays, or objects, which only unpickling could read
+    return arrays if "facts" in arrays else None
 
 
 def _bytes(data: bytes) -> NDArray[np.uint8]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -9,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import NetSettings
-from w2wpath.progress import Progress
+from w2wpath.progress import Progress, StopAsked, Stopped, never
 from w2wpath.w2wnet.checkpoint import Best, Checkpoint, Point
 from w2wpath.w2wnet.learner import Learner, Rows, Run
 from w2wpath.w2wnet.split import cut, is_separated, separation
@@ -50,13 +51,15 @@ class WiseFit:
     Attributes
     ----------
     tracked_nk
-        Probabilities (n, k) of the tracker at the stop: what decides.
+        Probabilities (n, k) of the tracker at the stop.
+    read_nk
+        The mean of them and of the second reader's, where there is one: what decides.
     score_n
-        u + label_weight * Brier of them.
+        u + label_weight * Brier of `read_nk`.
     severity_n
         How far the score lies beyond what excludes a tile: above 1 is excluded. The smaller of score / boundary and,
-        with `doubt_below` d, (1 - p_label) / (1 - d). All 0 when degenerate, or the clusters are not
-        separated by `min_separation`.
+        with `doubt_below` d, (1 - p_label) / (1 - d m), with m the median of p_label in the class of the label. All 0
+        when degenerate, or the clusters are not separated by `min_separation`.
     mean_nk, u_n
         Mean probabilities and predictive uncertainty of `draws` exact MC passes after the stop.
     exact_score_n
@@ -70,6 +73,7 @@ class WiseFit:
 
     stop: StopRecord
     tracked_nk: Floats
+    read_nk: Floats
     score_n: Floats
     severity_n: Floats
     mean_nk: Floats
@@ -99,6 +103,8 @@ def fit_wise(
     progress: Progress,
     what: str,
     checkpoint: Path | None = None,
+    stop_asked: StopAsked = never,
+    second_nk: Floats | None = None,
 ) -> tuple[Run, WiseFit]:
     """Train a Wise on `rows` and split its tiles.
 
@@ -107,39 +113,63 @@ def fit_wise(
     checkpoint
         A file that keeps the state after every epoch; training that was interrupted goes on from it, to the same
         bits. A file of other rows, labels, seed or settings, or a damaged one, is not used. None keeps nothing.
+    second_nk
+        Probabilities (n, k) of the second reader of the same tiles; None where there is none.
+    stop_asked
+        Asked after every epoch, and between the passes after the last.
 
     Raises
     ------
+    Stopped
+        It was asked to stop; the checkpoint holds the epochs so far.
     NonFiniteScoreError
         The training diverged.
     """
     run = learner.start(rows, labels, seed)
     tracker = make_tracker(settings, rows, n_classes)
     kept = None if checkpoint is None else Checkpoint(checkpoint, rows, labels, seed, settings)
-    stop = _train(run, tracker, labels, settings, seed, progress, what, kept)
-    exact = draw_exact(run, rows, n_classes, settings.draws, progress, f"{what}: {settings.draws} exact passes")
-    return run, judge(tracker.mean_nk, exact, labels, stop, settings, seed)
+    stop = _train(run, tracker, labels, settings, seed, progress, what, kept, stop_asked)
+    passes = f"{what}: {settings.draws} exact passes"
+    exact = draw_exact(run, rows, n_classes, settings.draws, progress, passes, stop_asked)
+    return run, judge(tracker.mean_nk, exact, labels, stop, settings, seed, second_nk)
 
 
-def draw_exact(run: Run, rows: Rows, n_classes: int, draws: int, progress: Progress, what: str) -> MCStats:
-    """Accumulate `draws` MC passes over `rows`."""
+def draw_exact(
+    run: Run,
+    rows: Rows,
+    n_classes: int,
+    draws: int,
+    progress: Progress,
+    what: str,
+    stop_asked: StopAsked = never,
+) -> MCStats:
+    """Accumulate `draws` MC passes over `rows`; raise Stopped where it is asked for."""
     stats = MCStats(len(rows), n_classes)
     with progress.track(what, draws) as step:
         for _ in range(draws):
             stats.add(run.draw(rows))
             step(1, "")
+            if stop_asked():
+                raise Stopped(f"in {what}")
     return stats
 
 
 def judge(
-    tracked_nk: Floats, exact: MCStats, labels: NDArray[np.int16], stop: StopRecord, settings: NetSettings, seed: int
+    tracked_nk: Floats,
+    exact: MCStats,
+    labels: NDArray[np.int16],
+    stop: StopRecord,
+    settings: NetSettings,
+    seed: int,
+    second_nk: Floats | None = None,
 ) -> WiseFit:
-    """Split training tiles by the score of their tracked probabilities; find the threshold on their exact u."""
-    score_n = label_quality(tracked_nk, labels, settings.label_weight)
+    """Split training tiles by the score of what was read of them; find the threshold on their exact u."""
+    read_nk = tracked_nk if second_nk is None else (tracked_nk + second_nk) / 2.0
+    score_n = label_quality(read_nk, labels, settings.label_weight)
     split = cut(score_n, settings.split, seed=seed)
     by_u = cut(exact.u_n, settings.split, seed=seed)
     u_boundary, threshold = by_u.boundary, by_u.centroid
-    severity_n = _severity(score_n, split.boundary, tracked_nk, labels, settings.doubt_below)
+    severity_n = _severity(score_n, split.boundary, read_nk, labels, settings.doubt_below)
     if settings.min_separation is not None and not is_separated(score_n, split, settings.min_separation):
         severity_n = np.zeros(len(labels))
     if _learned_nothing(exact.mean_nk, labels):
@@ -148,6 +178,7 @@ def judge(
     return WiseFit(
         stop=stop,
         tracked_nk=tracked_nk,
+        read_nk=read_nk,
         score_n=score_n,
         severity_n=severity_n,
         mean_nk=exact.mean_nk,
@@ -164,16 +195,25 @@ def judge(
 
 
 def _severity(
-    score_n: Floats, boundary: float, tracked_nk: Floats, labels: NDArray[np.int16], doubt_below: float | None
+    score_n: Floats, boundary: float, read_nk: Floats, labels: NDArray[np.int16], doubt_below: float | None
 ) -> Floats:
     # all scores equal: their boundary is that score, and none lies beyond it
     by_score = score_n / boundary if boundary > 0 else np.zeros_like(score_n)
-    if doubt_below is None:
-        return np.asarray(by_score)
-    doubt = 1.0 - tracked_nk[np.arange(len(labels)), labels]
     # a label that is given for certain never has a doubt, so 1 asks for none
-    by_doubt = doubt / (1.0 - doubt_below) if doubt_below < 1.0 else by_score
+    if doubt_below is None or doubt_below >= 1.0:
+        return np.asarray(by_score)
+    given = read_nk[np.arange(len(labels)), labels]
+    by_doubt = (1.0 - given) / (1.0 - doubt_below * _usual(given, labels))
     return np.asarray(np.minimum(by_score, by_doubt))
+
+
+def _usual(given_n: Floats, labels: NDArray[np.int16]) -> Floats:
+    """Return for each tile (n,) the median of p_label in the class of its label: some are harder to read."""
+    usual = np.empty_like(given_n)
+    for label in np.unique(labels):
+        mine = labels == label
+        usual[mine] = np.median(given_n[mine])
+    return usual
 
 
 def _learned_nothing(mean_nk: Floats, labels: NDArray[np.int16]) -> bool:
@@ -198,6 +238,7 @@ def _train(
     progress: Progress,
     what: str,
     checkpoint: Checkpoint | None,
+    stop_asked: StopAsked,
 ) -> StopRecord:
     rule = StopRule(
         settings.median_window, settings.std_window, settings.std_below, rule=settings.stop_rule, every=tracker.every
@@ -206,13 +247,17 @@ def _train(
     if checkpoint is not None and (found := checkpoint.read(run, tracker, rule)) is not None:
         point = found
         progress.say(f"{what}: goes on after epoch {point.epoch}")
+    began = time.monotonic() - point.seconds
     with progress.track(what, settings.max_epochs) as step:
         step(point.epoch, "")
         while point.epoch < settings.max_epochs and not point.fired:
             point = _epoch(point, run, tracker, labels, settings, seed)
+            point = replace(point, seconds=time.monotonic() - began)
             step(1, _told(point))
             if checkpoint is not None:
                 checkpoint.write(point, run, tracker)
+            if stop_asked():
+                raise Stopped(f"after epoch {point.epoch} of {what}")
     rule, best, epoch = point.rule, point.best, point.epoch
     if not point.fired and best is not None and best.epoch != epoch:
         # the clusters and the threshold are valid only for the weights that they were taken with (R16)

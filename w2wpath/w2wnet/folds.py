@@ -103,6 +103,30 @@ def assert_disjoint(patient_n: NDArray[np.integer], fold_n: NDArray[np.integer])
         raise FoldError("a patient lies in two folds; this must never happen. Please report it with the fold table.")
 
 
+def assert_out_of_fold(votes: NDArray[np.int8], fold_n: NDArray[np.integer]) -> None:
+    """Check that no network judged, among its training tiles, a tile of its own test side.
+
+    Parameters
+    ----------
+    votes
+        (n, folds) int8, -1 where the tile was not in the training side of the fold.
+    fold_n
+        (n,) test fold, -1 where the tile was not judged.
+
+    Raises
+    ------
+    FoldError
+        One did, so out-of-fold values would not be out of fold.
+    """
+    judged = np.flatnonzero(fold_n >= 0)
+    seen = int((votes[judged, fold_n[judged]] != -1).sum())
+    if seen:
+        raise FoldError(
+            f"{seen} of {len(judged)} tiles were trained on by the network of their own test fold; "
+            "this must never happen. Please report it with the fold table."
+        )
+
+
 def _deal(patient_n: NDArray[np.integer], label_n: NDArray[np.integer], folds: int, seed: int) -> NDArray[np.int16]:
     import warnings
 

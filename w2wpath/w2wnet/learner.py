@@ -7,6 +7,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.tiles.store import TileTable
+
 Rows = NDArray[np.intp]
 
 
@@ -35,6 +37,14 @@ class Learner(Protocol):
 
     def start(self, rows: Rows, labels: NDArray[np.int16], seed: int) -> Run:
         """Begin a fresh network on training `rows` with `labels` (len(rows),)."""
+        ...
+
+
+class LearnerFor(Protocol):
+    """Makes the learner for a table of tiles. A learner may say in an attribute ``where`` on what it computes."""
+
+    def __call__(self, table: TileTable, planted: NDArray[np.uint8] | None = None, /) -> Learner:
+        """Make it; the rows of the images `planted` (b, px, px, 3) come behind the table's."""
         ...
 
 

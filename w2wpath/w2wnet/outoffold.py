@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import NDArray
 
 from w2wpath.config import NetSettings
-from w2wpath.errors import FoldError, RunError
+from w2wpath.errors import RunError
 from w2wpath.tiles.table import TileTable
-from w2wpath.w2wnet.folds import FoldTable
+from w2wpath.w2wnet.folds import FoldTable, assert_out_of_fold
 from w2wpath.w2wnet.ledger import Decisions
 
 RECIPE = (
@@ -22,30 +21,6 @@ RECIPE = (
     "mask_batch",
 )
 """Settings that u and probabilities of draws depend on beside the training."""
-
-
-def assert_out_of_fold(votes: NDArray[np.int8], fold_n: NDArray[np.integer]) -> None:
-    """Check that no network judged, among its training tiles, a tile of its own test side.
-
-    Parameters
-    ----------
-    votes
-        (n, folds) int8, -1 where the tile was not in the training side of the fold.
-    fold_n
-        (n,) test fold, -1 where the tile was not judged.
-
-    Raises
-    ------
-    FoldError
-        One did, so out-of-fold values would not be out of fold.
-    """
-    judged = np.flatnonzero(fold_n >= 0)
-    seen = int((votes[judged, fold_n[judged]] != -1).sum())
-    if seen:
-        raise FoldError(
-            f"{seen} of {len(judged)} tiles were trained on by the network of their own test fold; "
-            "this must never happen. Please report it with the fold table."
-        )
 
 
 def require_own_folds(table: TileTable, decisions: Decisions) -> FoldTable:

@@ -77,6 +77,16 @@ def test_a_trained_model_reads_the_tiles_of_its_store(made: Made) -> None:
     assert stats.u_n.shape == (table.n,)
 
 
+def test_a_rivals_network_is_not_kept_as_a_model(store: TileStore, tmp_path: Path) -> None:
+    settings = BRIEF.model_copy(update={"low_pass_sigma": 1.0})
+    with pytest.raises(ConfigError) as caught:
+        train(store, *cleaned_with(store, settings), settings, tmp_path / "model")
+    assert str(caught.value) == (
+        "low_pass_sigma is for the rival of Roy et al. in the study; no model is kept. Leave it out."
+    )
+    assert not (tmp_path / "model").exists()
+
+
 def test_all_that_is_for_unseen_patients_comes_from_the_folds(made: Made) -> None:
     table, decisions, card, said = made.table, made.decisions, made.trained.card, made.trained.summary
     kept = unseen(decisions)

@@ -149,7 +149,7 @@ def test_test_tiles_are_nowhere_in_what_is_learned(tiles: Tiles, table: TileTabl
     altered = tiles.images.copy()
     altered[TEST] = 255 - altered[TEST]
     one, other = wise(tiles, table), wise(replace(tiles, images=altered), table)
-    assert one.normalisation == other.normalisation == Normalisation.of(tiles.images[TRAIN])
+    assert one.normalisation == other.normalisation == Normalisation.of(tiles.images, TRAIN)
     assert np.array_equal(one.epoch(), other.epoch())
     assert np.array_equal(one.draw(TRAIN), other.draw(TRAIN))
     assert one.state() == other.state()
@@ -242,7 +242,7 @@ def test_who_prepares_the_batches_changes_nothing(tiles: Tiles, table: TileTable
 
 def test_without_standardising_the_network_sees_tiles_less_their_mean(tiles: Tiles, table: TileTable) -> None:
     network = wise(tiles, table, standardise=False)
-    assert network.normalisation == Normalisation.of(tiles.images[TRAIN], standardise=False)
+    assert network.normalisation == Normalisation.of(tiles.images, TRAIN, standardise=False)
     assert network.normalisation.std == (1.0, 1.0, 1.0)
     assert not np.array_equal(network.predict(TEST), wise(tiles, table).predict(TEST))
 

@@ -33,12 +33,11 @@ class Normalisation:
     std: tuple[float, float, float]
 
     @classmethod
-    def of(cls, images: NDArray[np.uint8], rows: Rows | None = None, *, standardise: bool = True) -> Normalisation:
-        """Measure tiles `rows` (None: all) of images (n, h, w, 3); give training tiles only.
+    def of(cls, images: NDArray[np.uint8], rows: Rows, *, standardise: bool = True) -> Normalisation:
+        """Measure tiles `rows` of images (n, h, w, 3): those of training, since nothing may be learned from others.
 
         Without `standardise` only the mean is subtracted: `std` is 1 (R26).
         """
-        rows = np.arange(len(images)) if rows is None else rows
         counts = np.zeros((3, 256))
         for i in range(0, len(rows), CHUNK):
             # every 4th pixel in x and y is plenty for three means
@@ -51,10 +50,11 @@ class Normalisation:
         return cls(*zip(red, green, blue, strict=True))
 
 
-def load_images(store: TileStore, table: TileTable) -> NDArray[np.uint8]:
-    """Decode every tile of `table` once: (n, tile_px, tile_px, 3) uint8 in table order."""
+def load_images(store: TileStore, table: TileTable, planted: NDArray[np.uint8] | None = None) -> NDArray[np.uint8]:
+    """Decode every tile of `table` once: (n, tile_px, tile_px, 3) uint8 in table order, then the images `planted`."""
     side = store.spec.tile_px
-    shape = (table.n, side, side, 3)
+    more = 0 if planted is None else len(planted)
+    shape = (table.n + more, side, side, 3)
     if int(np.prod(shape)) <= IN_MEMORY_BYTES:
         images: NDArray[np.uint8] = np.empty(shape, dtype=np.uint8)
     else:
@@ -63,6 +63,8 @@ def load_images(store: TileStore, table: TileTable) -> NDArray[np.uint8]:
     for index, slide in enumerate(table.slides):
         here = np.flatnonzero(table.slide == index)
         images[here] = store.images(slide, table.row[here])
+    if planted is not None:
+        images[table.n :] = planted
     return images
 
 
@@ -76,10 +78,26 @@ class Tiles:
     compute: Compute
 
     @classmethod
-    def of(cls, store: TileStore, table: TileTable, settings: NetSettings) -> Tiles:
-        """Decode the tiles of `table` and choose the device."""
-        compute = choose_compute(settings.device, settings.precision)
-        return cls(load_images(store, table), len(table.classes), settings, compute)
+    def of(
+        cls,
+        store: TileStore,
+        table: TileTable,
+        settings: NetSettings,
+        planted: NDArray[np.uint8] | None = None,
+        *,
+        device_index: int | None = None,
+    ) -> Tiles:
+        """Decode the tiles of `table` and choose the device.
+
+        Parameters
+        ----------
+        planted
+            Images (p, tile_px, tile_px, 3) that become rows behind the table's.
+        device_index
+            Which of several CUDA devices to take, in turn.
+        """
+        compute = choose_compute(settings.device, settings.precision, device_index)
+        return cls(load_images(store, table, planted), len(table.classes), settings, compute)
 
     @property
     def tile_px(self) -> int:

@@ -31,8 +31,8 @@ class Compute:
         return f"{self.device.type}, {'bf16' if self.bf16 else 'fp32'}"
 
 
-def choose_compute(device: str, precision: str) -> Compute:
-    """Resolve ``auto|cpu|cuda|mps`` and ``auto|fp32|bf16``.
+def choose_compute(device: str, precision: str, index: int | None = None) -> Compute:
+    """Resolve ``auto|cpu|cuda|mps`` and ``auto|fp32|bf16``; of several CUDA devices, `index` takes one in turn.
 
     Raises
     ------
@@ -42,7 +42,14 @@ def choose_compute(device: str, precision: str) -> Compute:
     found = torch.device(_resolve(device))
     if found.type == "cpu":
         _keep_freed_memory()
+    if found.type == "cuda" and index is not None:
+        found = torch.device("cuda", index % torch.cuda.device_count())
     return Compute(found, precision == "bf16" or (precision == "auto" and _native_bf16(found)))
+
+
+def use_threads(count: int) -> None:
+    """Compute with at most `count` threads in this process."""
+    torch.set_num_threads(count)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -18,6 +18,7 @@ from w2wpath.errors import NonFiniteScoreError
 from w2wpath.w2wnet.learner import Rows
 from w2wpath.w2wnet.nets.augment import Augmentation
 from w2wpath.w2wnet.nets.backbones import build
+from w2wpath.w2wnet.nets.baselines import with_low_pass
 from w2wpath.w2wnet.nets.compiled import Compiled
 from w2wpath.w2wnet.nets.data import Batches, Normalisation, Tiles
 from w2wpath.w2wnet.nets.feeder import Feeder
@@ -268,6 +269,8 @@ def _fresh(tiles: Tiles, seed: int) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         net = build(settings.backbone, tiles.n_classes, tiles.tile_px, stem=settings.stem, weights=settings.weights)
+    if settings.low_pass_sigma is not None:
+        with_low_pass(net, settings.low_pass_sigma)
     return net.to(compute.device).to(memory_format=compute.memory_format)
 
 

@@ -98,12 +98,16 @@ def train(
 
     Raises
     ------
+    ConfigError
+        The settings are those of a rival in the study.
     RunError
         Cleaning left less than two classes, the fold table or the patients are not those of the run, or `settings`
         draw otherwise than the run did.
     FoldError
         An out-of-fold value is none.
     """
+    if settings.low_pass_sigma is not None:
+        raise ConfigError("low_pass_sigma is for the rival of Roy et al. in the study; no model is kept. Leave it out.")
     progress = progress or Silent()
     sides = _sides(table, decisions, allow_stale)
     require_own_folds(table, decisions)

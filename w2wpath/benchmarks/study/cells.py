@@ -1,0 +1,249 @@
+"""Pieces of a study, a file each: a Wise on one fold, or a deterministic network on one list of one fold's tiles.
+
+A cell appears by rename and is kept as long as what it was made from stays the same, so that a study that was
+interrupted goes on. Cells hold what networks said; every judgement is made anew from that when a study is reported.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import zipfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2wpath.config import NetSettings
+from w2wpath.errors import writing
+from w2wpath.progress import Progress, Silent
+from w2wpath.provenance import Clock, versions
+from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.fit import StopRecord, draw_exact, fit_wise
+from w2wpath.w2wnet.learner import Rows
+
+Kind = Literal["wise", "net"]
+WITHOUT_EFFECT = frozenset({"preset", "seed", "wiped_epochs", "device", "loader_workers", "folds", "controls"})
+"""Settings that change no cell, or stand in its key by another name."""
+JUDGEMENT = frozenset(
+    {"second_reader", "controls", "doubt_below", "min_separation", "quality", "threshold", "flag_share"}
+)
+"""Settings that judge what a Wise said and do not change what it says."""
+OF_WISE = frozenset(
+    {"dropout_rate", "dropout_kind", "dropout_scope", "dropout_logits", "mask_batch", "draws", "tracker", "track_every"}
+    | {"ema_decay", "max_epochs", "stop_rule", "median_window", "std_window", "std_below", "split", "label_weight"}
+)
+"""Settings that a deterministic network has no use for."""
+
+
+@dataclass(frozen=True)
+class Work:
+    """One cell to make; `rows` are the study's tiles in the store's table, and index `train` and `test` (rows of it).
+
+    Attributes
+    ----------
+    path
+        The file that appears.
+    key
+        What it is made from, besides the settings.
+    """
+
+    kind: Kind
+    path: Path
+    key: Mapping[str, Any]
+    store: Path
+    rows: Rows
+    train: Rows
+    test: Rows
+    settings: NetSettings
+    seed: int
+    epochs: int
+    threads: int | None = None
+
+    @property
+    def name(self) -> str:
+        """The cell's name."""
+        return self.path.stem
+
+    @property
+    def settings_that_count(self) -> dict[str, Any]:
+        """Those of the settings that change what the cell holds."""
+        without = WITHOUT_EFFECT | (JUDGEMENT if self.kind == "wise" else JUDGEMENT | OF_WISE)
+        return {name: value for name, value in self.settings.model_dump(mode="json").items() if name not in without}
+
+
+@dataclass(frozen=True)
+class WiseCell:
+    """What a Wise said: of its n training tiles (as in :class:`~w2wpath.w2wnet.fit.WiseFit`), and of unseen patients'.
+
+    Attributes
+    ----------
+    tracked_nk, mean_nk
+        Training tiles: the tracker's probabilities at the stop, and the mean draw.
+    test_mean_nk, test_u
+        Unseen tiles: the mean draw, and its predictive uncertainty.
+    """
+
+    tracked_nk: NDArray[np.float64]
+    mean_nk: NDArray[np.float64]
+    test_mean_nk: NDArray[np.float64]
+    test_u: NDArray[np.float64]
+    stop: StopRecord
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class NetCell:
+    """What a deterministic network said of unseen patients' tiles: probabilities (n, k)."""
+
+    test_probs_nk: NDArray[np.float32]
+    about: Mapping[str, Any]
+
+
+def digest_of(rows: Rows) -> str:
+    """Return a sha256 of rows."""
+    return hashlib.sha256(np.asarray(rows, dtype=np.int64).tobytes()).hexdigest()
+
+
+def is_made(work: Work) -> bool:
+    """Tell whether the cell is there, whole, and made from what `work` says.
+
+    A setting that came into being after the cell was made had its default then.
+    """
+    about = _read_about(work.path)
+    if about is None or about["key"] != dict(work.key):
+        return False
+    had, fields = about["settings"], type(work.settings).model_fields
+    wanted = work.settings_that_count
+    return had.keys() <= wanted.keys() and all(
+        value == had.get(name, fields[name].default) for name, value in wanted.items()
+    )
+
+
+def make(work: Work, progress: Progress | None = None) -> float:
+    """Train what the cell needs and write it; return the seconds that it took.
+
+    Raises
+    ------
+    NonFiniteScoreError
+        The training diverged.
+    DiskError
+        There is no room.
+    """
+    # torch enters here, in the process that trains
+    from w2wpath.w2wnet.nets.device import use_threads
+    from w2wpath.w2wnet.nets.training import Tiles
+
+    clock = Clock()
+    if work.threads is not None:
+        use_threads(work.threads)
+    store = TileStore.open(work.store)
+    table = store.table().take(work.rows)
+    tiles = Tiles.of(store, table, work.settings)
+    said = (_wise if work.kind == "wise" else _net)(work, tiles, table.label, progress or Silent())
+    about = {
+        "key": dict(work.key),
+        "settings": work.settings_that_count,
+        "compute": str(tiles.compute),
+        "threads": work.threads,
+        "versions": versions(),
+        "train_tiles": len(work.train),
+        "test_tiles": len(work.test),
+        "seconds": round(clock.seconds, 1),
+        **said.pop("about", {}),
+    }
+    _write(work.path, about, said)
+    work.path.with_suffix(".checkpoint").unlink(missing_ok=True)
+    return clock.seconds
+
+
+def _wise(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress) -> dict[str, Any]:
+    from w2wpath.w2wnet.nets.training import WiseLearner
+
+    learner, settings = WiseLearner(tiles, progress), work.settings
+    run, fit = fit_wise(
+        learner,
+        work.train,
+        label_n[work.train],
+        tiles.n_classes,
+        work.seed,
+        settings,
+        progress,
+        work.name,
+        work.path.with_suffix(".checkpoint"),
+    )
+    unseen = draw_exact(run, work.test, tiles.n_classes, settings.draws, progress, f"{work.name}: unseen patients")
+    arrays = {
+        "tracked_nk": fit.tracked_nk,
+        "mean_nk": fit.mean_nk,
+        "test_mean_nk": unseen.mean_nk,
+        "test_u": unseen.u_n,
+    }
+    return arrays | {"about": {"stop": asdict(fit.stop)}}
+
+
+def _net(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress) -> dict[str, Any]:
+    from w2wpath.w2wnet.nets.training import WipedFitter
+
+    network = WipedFitter(tiles, progress).fit(work.train, label_n[work.train], work.seed, work.epochs, work.name)
+    return {"test_probs_nk": network.predict(work.test)}
+
+
+def read_wise(path: Path) -> WiseCell | None:
+    """Read a Wise's cell; None where there is none, or not all of it."""
+    found = _read(path)
+    if found is None:
+        return None
+    about, arrays = found
+    stop: dict[str, Any] = {
+        name: tuple(_numbers(value)) if isinstance(value, list) else value for name, value in about["stop"].items()
+    }
+    return WiseCell(**arrays, stop=StopRecord(**stop), about=about)
+
+
+def read_net(path: Path) -> NetCell | None:
+    """Read a network's cell; None where there is none, or not all of it."""
+    found = _read(path)
+    return None if found is None else NetCell(**found[1], about=found[0])
+
+
+def _numbers(values: list[float | None]) -> list[float]:
+    return [float("nan") if value is None else value for value in values]
+
+
+def _write(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
+    scratch = path.with_suffix(".partial.npz")
+    text = json.dumps(_finite(about), sort_keys=True, default=str, allow_nan=False)
+    with writing(path):
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            packed: dict[str, Any] = {**arrays, "about": np.frombuffer(text.encode(), dtype=np.uint8)}
+            np.savez(scratch, **packed)
+            scratch.replace(path)
+        finally:
+            scratch.unlink(missing_ok=True)
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
+    try:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
+            arrays = {name: found[name] for name in found.files}
+        return json.loads(arrays.pop("about").tobytes()), arrays
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile):
+        return None
+
+
+def _read_about(path: Path) -> dict[str, Any] | None:
+    found = _read(path)
+    return None if found is None else found[0]
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not np.isfinite(value) else value

@@ -1,0 +1,54 @@
+"""A study from its TOML to its tables and figures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from w2wpath.benchmarks.study.figures import draw_figures
+from w2wpath.benchmarks.study.run import complete, open_study
+from w2wpath.benchmarks.study.score import score
+from w2wpath.benchmarks.study.tables import write_tables
+from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
+from w2wpath.progress import Progress
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a study wrote, the cells that failed with the reason, and the rows that have no whole seed yet."""
+
+    out: Path
+    files: tuple[Path, ...]
+    failed: Mapping[str, str]
+    missing: tuple[str, ...]
+
+
+def conduct(toml: Path, out: Path, data: Path | None, workers: int, report_only: bool, progress: Progress) -> Done:
+    """Do what is missing of the study in `toml`, then write its tables and figures into folder `out`.
+
+    Parameters
+    ----------
+    data
+        What cohort and truth are relative to; None takes the folder of the TOML.
+    report_only
+        Train nothing.
+
+    Raises
+    ------
+    W2wError
+        The settings, the cohort or the truth are wrong.
+    """
+    study = _settings(toml, data)
+    tiling, cleaning = load(TileSettings, "tile", toml, {}), load(CleanSettings, "clean", toml, {})
+    opened = open_study(out, study, tiling, cleaning, workers=workers, progress=progress)
+    failed = {} if report_only else complete(opened, workers=workers, progress=progress)
+    scores = score(opened)
+    files = [*write_tables(opened, scores), *draw_figures(out, scores)]
+    return Done(out, tuple(files), failed, scores.missing)
+
+
+def _settings(toml: Path, data: Path | None) -> StudySettings:
+    study, base = load(StudySettings, "study", toml, {}), data or toml.parent
+    truth = None if study.truth is None else base / study.truth
+    return study.model_copy(update={"cohort": base / study.cohort, "truth": truth})

@@ -1,0 +1,266 @@
+"""Do what is missing of a study: Wise networks first, then the deterministic networks whose lists they make."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2wpath.benchmarks.study.cells import NetCell, WiseCell, Work, digest_of, is_made, make, read_net, read_wise
+from w2wpath.benchmarks.study.ground import Ground, prepare
+from w2wpath.benchmarks.study.judging import Judged, judged
+from w2wpath.benchmarks.study.methods import (
+    METHODS,
+    PRETRAINED,
+    RECOMMENDED,
+    SAME_NETWORK,
+    FoldContext,
+    expanded,
+    network_settings,
+    variant_settings,
+    wise_of,
+)
+from w2wpath.benchmarks.study.oracle import NEEDS_WISE, ORACLES
+from w2wpath.config import CleanSettings, StudySettings, TileSettings
+from w2wpath.errors import ConfigError, RunError, W2wError
+from w2wpath.progress import Progress, Silent
+from w2wpath.tiles.distribute import each
+from w2wpath.w2wnet.truth import Truth, read_truth
+
+SEEDS_APART = 1000
+"""Between the seeds of two runs: fold k of seed s takes SEEDS_APART * s + k, and its classifiers half a step on."""
+Fold = tuple[int, int]
+"""Fold and seed of the study."""
+
+
+@dataclass(frozen=True)
+class Study:
+    """A study on its ground: which cells it has, and what they say."""
+
+    study: StudySettings
+    settings: CleanSettings
+    ground: Ground
+    out: Path
+    threads: int | None = None
+    _judged: dict[tuple[str, Fold], Judged] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> tuple[str, ...]:
+        """Names of the rows; none but Wise networks where the cohort is a variant."""
+        return expanded(self.study.rows, tuple(ORACLES))
+
+    @cached_property
+    def folds(self) -> tuple[Fold, ...]:
+        """Every fold of every seed, seed by seed."""
+        return tuple((k, seed) for seed in self.study.seeds for k in range(self.ground.folds.folds))
+
+    @cached_property
+    def truth(self) -> Truth | None:
+        """The truth of the study's tiles: for scores, and for lists of the oracle."""
+        return None if self.study.truth is None else read_truth(self.study.truth, self.ground.table)
+
+    @property
+    def variants(self) -> tuple[str, ...]:
+        """Variants of Wise that the rows need."""
+        needed = [METHODS[row].wise if row in METHODS else RECOMMENDED for row in self.rows if self._needs_wise(row)]
+        return tuple(dict.fromkeys(name for name in needed if name is not None))
+
+    def _needs_wise(self, row: str) -> bool:
+        return row in NEEDS_WISE or (row in METHODS and METHODS[row].wise is not None)
+
+    def wise_work(self, variant: str, fold: Fold) -> Work:
+        """Return the cell of a variant's Wise."""
+        settings = variant_settings(self.settings, wise_of(variant), fold[0], self.study)
+        return self._work("wise", wise_of(variant), fold, self.ground.sides(fold[0])[0], settings, _seed(fold), 0)
+
+    def net_work(self, row: str, fold: Fold) -> Work:
+        """Return the cell of a row's deterministic network; the Wise cells that it needs must be there."""
+        train = self.ground.sides(fold[0])[0]
+        kept = train[self.kept(row, fold)]
+        method = METHODS.get(row, METHODS["all"])
+        settings = network_settings(self.settings, method)
+        name = SAME_NETWORK.get(row, row)
+        return self._work(
+            "net", name, fold, kept, settings, _seed(fold) + SEEDS_APART // 2, self.study.classifier_epochs
+        )
+
+    def _work(
+        self, kind: Any, name: str, fold: Fold, train: NDArray[np.intp], settings: CleanSettings, seed: int, epochs: int
+    ) -> Work:
+        k, study_seed = fold
+        ground = self.ground
+        key = {
+            "store": ground.store_hash,
+            "rows": digest_of(ground.rows),
+            "folds": ground.folds.digest,
+            "fold": k,
+            "train": digest_of(train),
+            "seed": seed,
+            "epochs": epochs,
+        }
+        slug = name.replace("'", "").replace(" ", "-")
+        path = self.out / "cells" / f"{kind}-{slug}-f{k}-s{study_seed}.npz"
+        test = ground.sides(k)[1]
+        return Work(kind, path, key, ground.store.path, ground.rows, train, test, settings, seed, epochs, self.threads)
+
+    def wise(self, variant: str, fold: Fold) -> WiseCell | None:
+        """Read a variant's Wise; None where it is not made yet."""
+        work = self.wise_work(variant, fold)
+        return read_wise(work.path) if is_made(work) else None
+
+    def net(self, row: str, fold: Fold) -> NetCell | None:
+        """Read a row's network; None where it, or a Wise that it needs, is not made yet."""
+        if not self._has_wise(row, fold):
+            return None
+        work = self.net_work(row, fold)
+        return read_net(work.path) if is_made(work) else None
+
+    def _has_wise(self, row: str, fold: Fold) -> bool:
+        needed = METHODS[row].wise if row in METHODS else RECOMMENDED
+        return not self._needs_wise(row) or needed is None or is_made(self.wise_work(needed, fold))
+
+    def judged(self, variant: str, fold: Fold) -> Judged:
+        """Judge a variant's Wise by the rules of its settings.
+
+        Raises
+        ------
+        RunError
+            It is not made yet.
+        """
+        if (variant, fold) not in self._judged:
+            cell = self.wise(variant, fold)
+            if cell is None:
+                raise RunError(
+                    f"{self.wise_work(variant, fold).path}: is not there. Run the study without --report-only."
+                )
+            settings = variant_settings(self.settings, variant, fold[0], self.study)
+            self._judged[variant, fold] = judged(self.ground, cell, fold[0], settings, _seed(fold))
+        return self._judged[variant, fold]
+
+    def kept(self, row: str, fold: Fold) -> NDArray[np.bool_]:
+        """Tell which of a fold's training tiles (n,) a row trains on."""
+        train = self.ground.sides(fold[0])[0]
+        context = FoldContext(
+            k=fold[0],
+            seed=fold[1],
+            train=train,
+            statistics_n=self.ground.statistics_n[train],
+            kept_by=lambda variant: self.judged(variant, fold).kept_n,
+            u_of=lambda variant: self.judged(variant, fold).fit.u_n,
+        )
+        if row not in ORACLES:
+            return METHODS[row].kept(context)
+        if self.truth is None:
+            raise ConfigError(f"row {row!r} needs [study] truth. Name the table, or leave the row out.")
+        return ORACLES[row](context, self.truth)
+
+    def wise_cells(self) -> list[Work]:
+        """Return the cells of all Wise networks."""
+        works = [self.wise_work(variant, fold) for fold in self.folds for variant in self.variants]
+        return list({work.path: work for work in works}.values())
+
+    def net_cells(self, *, early: bool) -> list[Work]:
+        """Return the cells of networks whose lists need no Wise (`early`), or of all others whose Wise is there."""
+        if self.study.cohort_variant != "whole":
+            return []
+        found = [
+            self.net_work(row, fold)
+            for fold in self.folds
+            for row in self.rows
+            if self._needs_wise(row) != early and self._has_wise(row, fold)
+        ]
+        return list({work.path: work for work in found}.values())
+
+
+def _seed(fold: Fold) -> int:
+    return SEEDS_APART * fold[1] + fold[0]
+
+
+def open_study(
+    out: Path,
+    study: StudySettings,
+    tiling: TileSettings,
+    settings: CleanSettings,
+    *,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Study:
+    """Prepare a study in folder `out`: tile its cohort if that is not done, deal the folds, measure the tiles.
+
+    Raises
+    ------
+    ConfigError
+        A row is not known, or needs what is not given.
+    W2wError
+        The cohort cannot be tiled, or patients do not suffice.
+    """
+    rows = expanded(study.rows, tuple(ORACLES))
+    if PRETRAINED in rows and settings.weights is None:
+        raise ConfigError("row 'pretrained' needs [clean] weights. Name the safetensors file, or leave the row out.")
+    if study.truth is None and (wanting := [row for row in rows if row in ORACLES]):
+        raise ConfigError(f"row {wanting[0]!r} needs [study] truth. Name the table, or leave the row out.")
+    out = out.resolve()  # processes elsewhere need not share the working folder
+    ground = prepare(out, study, tiling, settings, workers=workers, progress=progress or Silent())
+    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
+    return Study(study, settings, ground, out, threads)
+
+
+def complete(study: Study, *, workers: int = 1, progress: Progress | None = None) -> Mapping[str, str]:
+    """Make every cell that is missing; return what went wrong by cell.
+
+    Cells that need no other come first, so that processes are never idle between the two waves.
+    """
+    progress = progress or Silent()
+    clock = _TimeLeft(workers)
+    failed: dict[str, str] = {}
+    planned = len(study.wise_cells()) + len(study.net_cells(early=True))
+    progress.say(f"study: {planned} cells that need no other, then those whose lists they make")
+    for early in (True, False):
+        works = [*(study.wise_cells() if early else []), *study.net_cells(early=early)]
+        missing = [work for work in works if not is_made(work)]
+        if len(missing) < len(works):
+            progress.say(f"study: {len(works) - len(missing)} of {len(works)} cells are there already")
+        failed |= _wave(missing, clock, workers, progress)
+    return failed
+
+
+def _wave(works: Sequence[Work], clock: _TimeLeft, workers: int, progress: Progress) -> dict[str, str]:
+    failed: dict[str, str] = {}
+    left = list(works)
+    alone = workers <= 1 or len(works) <= 1
+    task = partial(make, progress=progress) if alone else make
+    for work, result in each(task, works, workers=workers):
+        left.remove(work)
+        if isinstance(result, BaseException):
+            if not isinstance(result, W2wError):
+                raise result
+            failed[work.name] = str(result)
+            progress.say(f"{work.name}: failed. {result}")
+            continue
+        clock.took(work, result)
+        progress.say(f"{work.name}: {result:.0f} s; {len(left)} cells left in this wave{clock.told(left)}")
+    return failed
+
+
+class _TimeLeft:
+    """Estimates the time left from the cells done so far, each kind by itself."""
+
+    def __init__(self, workers: int) -> None:
+        self._workers = workers
+        self._took: dict[str, list[float]] = {}
+
+    def took(self, work: Work, seconds: float) -> None:
+        """Note what a cell took."""
+        self._took.setdefault(work.kind, []).append(seconds)
+
+    def told(self, left: Sequence[Work]) -> str:
+        """Tell the time that these cells will take; nothing where there is none left."""
+        known = {kind: float(np.mean(seconds)) for kind, seconds in self._took.items()}
+        rest = sum(known.get(work.kind, max(known.values())) for work in left) / self._workers
+        return f", about {rest / 60:.0f} min" if left else ""

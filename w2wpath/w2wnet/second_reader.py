@@ -1,0 +1,56 @@
+"""A second reader of labels beside Wise: a forest on colour and texture, asked only about tiles that it has not seen.
+
+Wise learns its training tiles by heart in part, wrong labels too. The forest reads each tile after learning from the
+others of the same training side, so that it has nothing by heart. Tiles of one patient may lie on both sides of that,
+on purpose: what is asked is whether a tile's label fits tiles that look alike, and never how well unseen patients are
+read. No figure of accuracy comes from here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+Floats = NDArray[np.float64]
+
+PARTS = 5
+"""Each part is read by a forest that learned from the others."""
+TREES = 200
+LEAF = 3
+"""Fewest tiles in a leaf, so that a leaf is more than one tile's label."""
+
+
+def second_reading(
+    features_nf: NDArray[np.floating], labels: NDArray[np.integer], n_classes: int, *, seed: int
+) -> Floats:
+    """Return probabilities (n, k) of each tile from extremely randomised trees (Geurts et al. 2006).
+
+    Parameters
+    ----------
+    features_nf
+        (n, f) of training tiles, as of :func:`w2wpath.w2wnet.texture.within`. Give no others.
+    labels
+        (n,) given labels.
+    """
+    from sklearn.ensemble import ExtraTreesClassifier
+
+    part_n = _parts(labels, np.random.default_rng(seed))
+    probs = np.zeros((len(labels), n_classes))
+    for part in range(PARTS):
+        here, rest = part_n == part, part_n != part
+        if not here.any() or not rest.any():
+            probs[here] = 1.0 / n_classes
+            continue
+        forest = ExtraTreesClassifier(TREES, min_samples_leaf=LEAF, random_state=seed + part)
+        forest.fit(features_nf[rest], labels[rest])
+        probs[np.ix_(here, forest.classes_)] = forest.predict_proba(features_nf[here])
+    return probs
+
+
+def _parts(labels: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.intp]:
+    """Deal the tiles of each class over the parts, at random."""
+    part_n = np.empty(len(labels), dtype=np.intp)
+    for label in np.unique(labels):
+        mine = random.permutation(np.flatnonzero(labels == label))
+        part_n[mine] = (np.arange(len(mine)) + random.integers(PARTS)) % PARTS
+    return part_n

@@ -1,0 +1,241 @@
+"""What has been done with a tile store, what is missing, and how long the next step takes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.checkpoint import reached
+from w2wpath.w2wnet.foldwork import FoldResult
+from w2wpath.w2wnet.ledger import runs
+from w2wpath.w2wnet.runs import DONE, Key, unfinished
+
+FINISHED, OUTDATED, UNDONE, WAITING, INTERRUPTED = "finished", "outdated", "undone", "waiting", "interrupted"
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """How far a run of `clean` has come.
+
+    Attributes
+    ----------
+    state
+        ``finished``; ``outdated``: finished, but the store has changed since; ``undone``: finished, but its decisions
+        are no longer in the store; ``waiting``: every fold is done, but no decision was written; ``interrupted``.
+    folds, folds_done
+        Their number, and those that are done, counted from 1.
+    epochs
+        Epochs that are over, of the folds under way.
+    max_epochs
+        Of a fold.
+    seconds
+        What is left of an interrupted run at most; what a finished one took. None where it is not known.
+    command
+        Words of the command that began it; empty where it was no command.
+    """
+
+    run: str
+    state: str
+    folds: int
+    folds_done: tuple[int, ...]
+    epochs: Mapping[int, int]
+    max_epochs: int
+    seconds: float | None
+    command: tuple[str, ...]
+
+    def says(self) -> str:
+        """Say it in words."""
+        words = {
+            FINISHED: "finished",
+            OUTDATED: "finished, but tiles or labels have changed since",
+            UNDONE: "undone: its decisions are not in the store",
+            WAITING: "every fold is done, but its decisions were not written (see its report.html)",
+            INTERRUPTED: f"interrupted, {len(self.folds_done)} of {self.folds} folds are done",
+        }[self.state]
+        under_way = [f"fold {k} is after epoch {epoch} of {self.max_epochs}" for k, epoch in self.epochs.items()]
+        return f"run {self.run}: {', '.join([words, *under_way])}"
+
+
+@dataclass(frozen=True)
+class Status:
+    """What has been done with a store.
+
+    Attributes
+    ----------
+    slides, tiles, labelled, patients
+        How many there are.
+    runs
+        Of `clean`, oldest first.
+    verdicts
+        How many a person has given.
+    model_run
+        The run that ``model/`` beside the store was trained with; None where there is no model.
+    next
+        The next command.
+    seconds
+        What it takes at most, where that is known.
+    """
+
+    store: str
+    slides: int
+    tiles: int
+    labelled: int
+    patients: int
+    runs: tuple[RunStatus, ...]
+    verdicts: int
+    model_run: str | None
+    next: str
+    seconds: float | None
+
+
+def status(path: Path) -> Status:
+    """Tell what has been done with the store at `path`; it need not be there.
+
+    Raises
+    ------
+    StoreError
+        It is no tile store, or is damaged.
+    """
+    if not path.exists():
+        return Status(str(path), 0, 0, 0, 0, (), 0, None, "w2wpath tile slide.svs rois.geojson", None)
+    store = TileStore.open(path)
+    slides = store.slides()
+    table = store.table() if slides else None
+    labelled = 0 if table is None else len(table.labelled())
+    found = tuple(_runs(store))
+    model = _model_run(path.parent / "model")
+    command, seconds = _next(labelled, found, model)
+    return Status(
+        store=str(path),
+        slides=len(slides),
+        tiles=0 if table is None else table.n,
+        labelled=labelled,
+        patients=0 if table is None else len(set(table.patient.tolist())),
+        runs=found,
+        verdicts=_verdicts(path / "verdicts"),
+        model_run=model,
+        next=command,
+        seconds=seconds,
+    )
+
+
+def _runs(store: TileStore) -> list[RunStatus]:
+    home = store.path.parent / "clean"
+    published, begun = runs(store), dict(unfinished(home))
+    ended = [path.parent.name for path in home.glob(f"*/{DONE}")]
+    content = store.content_hash()
+    found = [_published(store.path / "decisions" / run, content) for run in published]
+    found += [_undone(home / run) for run in ended if run not in published]
+    found += [_begun(home / run, key) for run, key in begun.items() if run not in published]
+    return sorted((one for one in found if one is not None), key=lambda one: one.run)
+
+
+def _published(folder: Path, content: str) -> RunStatus | None:
+    about = _json(folder / "zarr.json").get("attributes", {}).get("about", {})
+    folds = about.get("folds", [])
+    seconds = [fold["seconds"] for fold in folds if "seconds" in fold]
+    return RunStatus(
+        run=folder.name,
+        state=FINISHED if about.get("store_hash") == content else OUTDATED,
+        folds=len(folds),
+        folds_done=tuple(range(1, len(folds) + 1)),
+        epochs={},
+        max_epochs=int(about.get("settings", {}).get("max_epochs", 0)),
+        seconds=sum(seconds) if len(seconds) == len(folds) > 0 else None,
+        command=tuple(about.get("argv", ())),
+    )
+
+
+def _undone(folder: Path) -> RunStatus | None:
+    key = Key.read(folder)
+    if key is None:
+        return None
+    folds = int(key.settings["folds"])
+    done = tuple(range(1, folds + 1))
+    return RunStatus(folder.name, UNDONE, folds, done, {}, key.settings["max_epochs"], None, key.command)
+
+
+def _begun(folder: Path, key: Key) -> RunStatus:
+    folds, most = int(key.settings["folds"]), int(key.settings["max_epochs"])
+    results = {k: FoldResult.read(folder / f"fold-{k}.npz") for k in range(folds)}
+    took = [float(result.about["seconds"]) for result in results.values() if result is not None]
+    missing = [k for k, result in results.items() if result is None]
+    points = {k: point for k in missing if (point := reached(folder / f"fold-{k}.checkpoint")) is not None}
+    return RunStatus(
+        run=folder.name,
+        state=INTERRUPTED if missing else WAITING,
+        folds=folds,
+        folds_done=tuple(k + 1 for k in range(folds) if k not in missing),
+        epochs={k + 1: epoch for k, (epoch, _) in points.items()},
+        max_epochs=most,
+        seconds=_left(missing, points, took, most),
+        command=key.command,
+    )
+
+
+def _left(
+    missing: list[int], points: Mapping[int, tuple[int, float]], took: list[float], max_epochs: int
+) -> float | None:
+    """Return the seconds that the missing folds take at most: each what a fold that is done took, or by their pace."""
+    epochs, spent = sum(epoch for epoch, _ in points.values()), sum(seconds for _, seconds in points.values())
+    if not missing:
+        return 0.0
+    if not took and not epochs:
+        return None
+    whole = max(took) if took else spent / epochs * max_epochs
+    return max(0.0, whole * len(missing) - spent)
+
+
+def _next(labelled: int, found: tuple[RunStatus, ...], model: str | None) -> tuple[str, float | None]:
+    if not labelled:
+        return "w2wpath tile slide.svs rois.geojson", None
+    newest = found[-1] if found else None
+    if newest is not None and newest.state in (INTERRUPTED, WAITING):
+        force = " --force" if newest.state == WAITING else ""
+        return f"{_again(newest)}{force}", newest.seconds
+    finished = [one for one in found if one.state == FINISHED]
+    if not finished:
+        return "w2wpath clean (--dry-run tells the time)", None
+    if model != finished[-1].run:
+        return "w2wpath train -o model/", _training_s(finished[-1])
+    return "w2wpath heatmap slide.svs --model model/ -o out/", None
+
+
+def _again(run: RunStatus) -> str:
+    """Return the command that began a run, or how to go on where it was none."""
+    if run.command[:1] != ("clean",):
+        return f"w2wpath clean --run {run.run}, with the settings in its key.json"
+    words = list(run.command)
+    if "--fold" in words:  # one job of several: now all that is missing
+        at = words.index("--fold")
+        del words[at : at + 2]
+    return shlex.join(["w2wpath", *words])
+
+
+def _training_s(run: RunStatus) -> float | None:
+    """Return about what `train` takes: a Wise on all folds' tiles, and a Wiped for no more epochs."""
+    return None if run.seconds is None else 2 * run.seconds / (run.folds - 1)
+
+
+def _model_run(folder: Path) -> str | None:
+    if not (folder / "model.json").is_file():
+        return None
+    return str(_json(folder / "model.json").get("provenance", {}).get("clean_run", "not known"))
+
+
+def _verdicts(folder: Path) -> int:
+    """Count the verdicts: rows of every array of tile ids."""
+    return sum(int(_json(head).get("shape", [0])[0]) for head in folder.rglob("tile_id/zarr.json"))
+
+
+def _json(path: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}
