@@ -32,6 +32,8 @@ NO_SETTING = {"store", "out", "model", "patient", "run_name", "workers", "cohort
 """Options that say where or whose, not how."""
 # what to tile and how to go about it
 NO_SETTING |= {"class_map", "cores", "patient_from", "scheduler", "shard", "overwrite", "dry_run", "no_previews"}
+# whose probabilities calibrate a model, and what may be old
+NO_SETTING |= {"calibrate", "allow_stale"}
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 OPTIONS = [
     (command, option)

@@ -34,7 +34,8 @@ class Calibration:
         How many there were.
     nll_before, nll_after, ece_before, ece_after
         Mean negative log-likelihood in nats, and expected calibration error in 15 bins, without and with the
-        temperature. One number was fitted on these very tiles, so "after" is a little too good. NaN without tiles.
+        temperature. One number was fitted on these very tiles, so "after" is a little too good. It can be worse than
+        "before" where every tile was named right, see :func:`fit_temperature`. NaN without tiles.
     """
 
     temperature: float

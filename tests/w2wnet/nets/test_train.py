@@ -185,6 +185,7 @@ def test_the_temperature_of_wiped_is_fitted_without_the_patients_of_one_fold(
     kept, fold = unseen(decisions), said["fold"]
     assert said["source"] == "wiped"
     assert said["tiles"] == (decisions.fold[kept] == fold).sum() == np.bincount(decisions.fold[kept]).max()
+    assert said["nll_at_oof"] >= 0
     final, held_out = trained_on
     assert np.array_equal(final, decisions.for_training())
     assert np.array_equal(held_out, kept[decisions.fold[kept] != fold])

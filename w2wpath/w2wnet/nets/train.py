@@ -16,7 +16,7 @@ from w2wpath.errors import ConfigError, RunError, did_you_mean
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.calibration import Calibration, calibrate
+from w2wpath.w2wnet.calibration import Calibration, apply, calibrate, fit_temperature
 from w2wpath.w2wnet.fit import WiseFit, fit_wise
 from w2wpath.w2wnet.ledger import STATES, Decisions, require_fresh
 from w2wpath.w2wnet.nets.bundle import save_model
@@ -25,7 +25,7 @@ from w2wpath.w2wnet.nets.readme import model_readme
 from w2wpath.w2wnet.nets.training import Network, Tiles, WipedFitter, WiseLearner
 from w2wpath.w2wnet.outoffold import require_own_folds, require_own_recipe
 from w2wpath.w2wnet.quality import Reference, measure
-from w2wpath.w2wnet.reliability import balanced_accuracy
+from w2wpath.w2wnet.reliability import balanced_accuracy, nll
 from w2wpath.w2wnet.thresholds import quantile_threshold
 from w2wpath.w2wnet.transfer import Transfer, compare
 
@@ -208,19 +208,27 @@ def _calibrate(
 ) -> tuple[Calibration, dict[str, Any]]:
     """Fit the temperature; only on tiles of patients that the network in question never saw."""
     unseen, labels = sides.unseen, sides.labels
+    probs = decisions.probs[unseen]
+    about: dict[str, Any] = {"source": source, "fold": None}
     if source == "wiped":
+        of_wise = fit_temperature(probs, labels[unseen])
         fold = int(np.bincount(decisions.fold[unseen]).argmax())
-        within = sides.kept[decisions.fold[sides.kept] != fold]
-        unseen = unseen[decisions.fold[unseen] == fold]
-        fitter = WipedFitter(tiles, progress)
-        network = fitter.fit(
-            within, labels[within], settings.seed + 2, settings.wiped_epochs, f"Wiped without fold {fold + 1}"
-        )
-        probs, about = network.predict(unseen), {"source": source, "fold": fold}
-    else:
-        probs, about = decisions.probs[unseen], {"source": source, "fold": None}
+        unseen, probs = _held_out(fold, sides, decisions, tiles, settings, progress)
+        about |= {"fold": fold, "nll_at_oof": nll(apply(probs, of_wise), labels[unseen])}
     found = calibrate(probs, labels[unseen], fixed=1.0 if source == "none" else None)
     return found, {**about, **asdict(found), **_accuracies(probs.argmax(axis=1), labels[unseen])}
+
+
+def _held_out(
+    fold: int, sides: Sides, decisions: Decisions, tiles: Tiles, settings: NetSettings, progress: Progress
+) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
+    """Train a Wiped on the kept tiles of all folds but one; return the rows of that one, and what it says of them."""
+    within = sides.kept[decisions.fold[sides.kept] != fold]
+    rows = sides.unseen[decisions.fold[sides.unseen] == fold]
+    network = WipedFitter(tiles, progress).fit(
+        within, sides.labels[within], settings.seed + 2, settings.wiped_epochs, f"Wiped without fold {fold + 1}"
+    )
+    return rows, network.predict(rows)
 
 
 def _told(
