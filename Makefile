@@ -5,8 +5,9 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 DATA ?= ../shared/data
 CHAIN ?= chain-crc27
+STUDY ?= study/crc27
 
-.PHONY: demo test lint check-long chain-crc27 clean-venv help
+.PHONY: demo test lint check-long chain-crc27 study-small clean-venv help
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -32,6 +33,9 @@ check-long: $(STAMP) ## the tests that take minutes
 
 chain-crc27: $(STAMP) ## the four commands on the crc27 cohort of the test data, timed and scored
 	$(BIN)/python pipelines/crc27/chain.py --data $(DATA)/crc27 --out $(CHAIN)
+
+study-small: $(STAMP) ## the small study on the crc27 cohort of the test data; an interrupted one goes on
+	$(BIN)/w2wpath run pipelines/crc/study-small.toml --data $(DATA)/crc27 -o $(STUDY) --workers 2
 
 clean-venv: ## remove the set-up
 	rm -rf $(VENV)

@@ -26,6 +26,7 @@ def fit(severity_n: NDArray[np.float64], reason: str = "stable") -> WiseFit:
         stop=StopRecord(reason, 6, (), (), (), ()),
         # the tracker names the label always: reasons are those of the exact draws
         tracked_nk=np.eye(2)[np.resize(LABELS, n)],
+        read_nk=np.eye(2)[np.resize(LABELS, n)],
         score_n=severity_n,
         severity_n=severity_n,
         mean_nk=mean_nk,

@@ -1,0 +1,196 @@
+"""A study makes what is missing and nothing else; no cell but the oracle's knows the truth."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.benchmarks.study.conftest import TOML, cells, content, lay_out, run
+from tests.w2wnet.conftest import Heard, Interrupted, epochs_in
+from w2wpath.errors import ConfigError, StoreError
+from w2wpath.progress import Silent, Step
+
+ROWS = ("recommended", "all", "oracle", "random", "image-statistics")
+
+
+def test_a_study_writes_cells_tables_and_figures(finished: Path) -> None:
+    wise, nets = {f"wise-recommended-f{k}-s0" for k in (0, 1)}, {f"net-{row}-f{k}-s0" for row in ROWS for k in (0, 1)}
+    assert set(cells(finished)) == wise | nets
+    assert not list((finished / "out" / "cells").glob("*.checkpoint"))
+    written = {path.name for path in (finished / "out").iterdir()}
+    pictures = {"detection.png", "removal.png", "accuracy.png", "gain.png", "risk-coverage.png"}
+    assert {"study.md", "study.csv", "study.json", *pictures} <= written
+    told = json.loads((finished / "out" / "study.json").read_text("utf-8"))
+    assert set(told["tables"]) == {"training", "vote", "unseen", "lists", "accuracy", "gain"}
+    assert told["about"]["missing"] == []
+    assert set(told["about"]["cells"]) == set(cells(finished))
+    assert told["about"]["cells"]["wise-recommended-f0-s0"]["stop"].keys() == {"reason", "epoch"}
+
+
+def test_the_oracle_keeps_the_good_tiles_and_rivals_remove_as_many_as_wise(finished: Path) -> None:
+    with (finished / "out" / "study.csv").open(encoding="utf-8", newline="") as file:
+        rows = {(row["table"], row["row"], row["figure"]): row for row in csv.DictReader(file)}
+    assert float(rows["lists", "oracle", "sensitivity"]["value"]) == 1.0
+    assert float(rows["lists", "oracle", "false removals"]["value"]) == 0.0
+    removed = rows["lists", "recommended", "excluded"]["folds"]
+    assert removed != "0 0"
+    assert rows["lists", "random", "excluded"]["folds"] == removed
+    assert rows["lists", "image statistics", "excluded"]["folds"] == removed
+    assert len(rows["accuracy", "all", "accuracy"]["folds"].split()) == 2
+
+
+def test_only_a_missing_cell_is_made_again_and_to_the_same_bytes(finished: Path) -> None:
+    before = {name: (path.stat().st_mtime_ns, content(path)) for name, path in cells(finished).items()}
+    cells(finished)["net-random-f1-s0"].unlink()
+    heard = Heard()
+    assert run(finished, progress=heard).failed == {}
+    again = cells(finished)
+    assert {name for name in again if again[name].stat().st_mtime_ns != before[name][0]} == {"net-random-f1-s0"}
+    assert content(again["net-random-f1-s0"]) == before["net-random-f1-s0"][1]
+    assert "seed 0: 1 cells to make now, 11 are there" in heard.lines
+
+
+def test_a_damaged_cell_is_made_again(finished: Path) -> None:
+    hurt = cells(finished)["net-all-f0-s0"]
+    whole = content(hurt)
+    hurt.write_bytes(hurt.read_bytes()[:-40])
+    run(finished)
+    assert content(hurt) == whole
+
+
+def test_a_list_that_changed_is_trained_again_and_the_others_stay(finished: Path) -> None:
+    before = {name: path.stat().st_mtime_ns for name, path in cells(finished).items()}
+    _shuffle_truth(finished / "truth.csv")
+    run(finished)
+    changed = {name for name, path in cells(finished).items() if path.stat().st_mtime_ns != before[name]}
+    assert changed == {"net-oracle-f0-s0", "net-oracle-f1-s0"}
+
+
+class _Dying(Silent):
+    """Stops the program in the middle of the first Wise."""
+
+    @contextmanager
+    def track(self, what: str, total: int) -> Iterator[Step]:
+        def step(done: int, note: str) -> None:
+            if what == "wise-recommended-f0-s0" and note.startswith("epoch 4"):
+                raise Interrupted
+
+        yield step
+
+
+def test_a_study_that_was_killed_goes_on_after_its_last_epoch(finished: Path) -> None:
+    whole = {name: content(path) for name, path in cells(finished).items()}
+    shutil.rmtree(finished / "out" / "cells")
+    with pytest.raises(Interrupted):
+        run(finished, progress=_Dying())
+    assert cells(finished) == {}
+    assert epochs_in(finished / "out" / "cells" / "wise-recommended-f0-s0.checkpoint") == 3
+    heard = Heard()
+    run(finished, progress=heard)
+    assert "wise-recommended-f0-s0: goes on after epoch 3" in heard.lines
+    assert {name: content(path) for name, path in cells(finished).items()} == whole
+
+
+def test_report_only_trains_nothing_and_says_what_is_missing(finished: Path) -> None:
+    cells(finished)["net-random-f1-s0"].unlink()
+    cells(finished)["wise-recommended-f0-s0"].unlink()
+    done = run(finished, report_only=True)
+    assert done.missing == ("recommended", "random", "image statistics")
+    assert "wise-recommended-f0-s0" not in cells(finished)
+    text = (finished / "out" / "study.md").read_text("utf-8")
+    assert "**Not there yet**: recommended, random, image statistics.\n" in text
+    assert "\n| all | 0." in text
+
+
+def test_no_cell_but_the_oracles_depends_on_the_truth(finished: Path, tmp_path: Path) -> None:
+    """K2 and K15: with another truth, and with none, every other cell is the same to the byte."""
+    before = {name: content(path) for name, path in cells(finished).items()}
+    other = tmp_path / "other"
+    lay_out(other)
+    _shuffle_truth(other / "truth.csv")
+    run(other)
+    after = {name: content(path) for name, path in cells(other).items()}
+    assert {name for name in before if before[name] != after[name]} == {"net-oracle-f0-s0", "net-oracle-f1-s0"}
+    none = tmp_path / "none"
+    lay_out(none, TOML.replace('truth = "truth.csv"\n', "").replace('"oracle", ', ""))
+    (none / "truth.csv").unlink()
+    done = run(none)
+    assert done.missing == ()
+    without = {name: content(path) for name, path in cells(none).items()}
+    assert without == {name: said for name, said in before.items() if "oracle" not in name}
+    assert set(json.loads((none / "out" / "study.json").read_text("utf-8"))["tables"]) == {"accuracy"}
+
+
+def test_a_training_that_diverges_is_told_and_the_study_goes_on(tmp_path: Path) -> None:
+    rows = 'rows = ["all", "roy"]'
+    toml = TOML.replace('rows = ["recommended", "all", "oracle", "random", "image statistics"]', rows)
+    lay_out(tmp_path, toml.replace("lr = 0.1", "lr = 1e30"))
+    done = run(tmp_path)
+    assert set(done.failed) == {f"net-{row}-f{k}-s0" for row in ("all", "roy") for k in (0, 1)}
+    assert "the training diverged" in done.failed["net-all-f0-s0"]
+    assert done.missing == ("all", "roy")
+
+
+def test_one_change_at_a_time_needs_a_wise_only_where_training_differs(tmp_path: Path) -> None:
+    rows = 'rows = ["recommended", "paper\'s doubt", "paper\'s quality", "paper\'s threshold", "paper", "koehler"]'
+    toml = TOML.replace('rows = ["recommended", "all", "oracle", "random", "image statistics"]', rows)
+    lay_out(tmp_path, toml.replace("max_epochs = 6", "max_epochs = 3"))
+    assert run(tmp_path).failed == {}
+    names = {name.removesuffix("-f0-s0") for name in cells(tmp_path) if name.endswith("f0-s0")}
+    assert {name for name in names if name.startswith("wise")} == {"wise-recommended", "wise-paper"}
+    assert "net-papers-threshold" not in names
+    assert {"net-papers-doubt", "net-papers-quality", "net-paper", "net-koehler-0.95"} <= names
+    told = json.loads((tmp_path / "out" / "study.json").read_text("utf-8"))["tables"]["accuracy"]
+    assert told["paper's threshold"]["accuracy"] == told["recommended"]["accuracy"]
+    best = [row for row in told if row.startswith("koehler, best of 6")]
+    assert told[best[0]]["accuracy"]["value"] == max(told[f"koehler {q}"]["accuracy"]["value"] for q in QUANTILES)
+
+
+QUANTILES = ("0.5", "0.6", "0.7", "0.8", "0.9", "0.95")
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ('"oracle"', '"orakle"', "got 'orakle'. Did you mean 'oracle'?"),
+        ('truth = "truth.csv"\n', "", "row 'oracle' needs [study] truth. Name the table, or leave the row out."),
+        (
+            '"random"',
+            '"pretrained"',
+            "row 'pretrained' needs [clean] weights. Name the safetensors file, or leave the row out.",
+        ),
+        ('rows = ["recommended", ', "rows = []#", "toy.toml: [study]: rows and seeds must name at least one each"),
+    ],
+)
+def test_rows_that_cannot_be_are_refused_before_anything_is_tiled(
+    tmp_path: Path, was: str, now: str, said: str
+) -> None:
+    (tmp_path / "toy.toml").write_text(TOML.replace(was, now), "utf-8")
+    with pytest.raises(ConfigError) as caught:
+        run(tmp_path)
+    assert said in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_cohort_that_cannot_be_tiled_is_refused_in_words(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    shutil.rmtree(tmp_path / "out" / "tiles.zarr")
+    with pytest.raises(StoreError) as caught:
+        run(tmp_path)
+    assert str(caught.value).startswith(f"{tmp_path / 'cohort.csv'}: 2 of 2 slides cannot be tiled; the first: ")
+    assert str(caught.value).endswith("A study needs all of them: mend the slide, or take it out of the cohort.")
+
+
+def _shuffle_truth(path: Path) -> None:
+    with path.open(encoding="utf-8", newline="") as file:
+        header, *rows = list(csv.reader(file))
+    order = np.random.default_rng(0).permutation(len(rows))
+    mixed = [[*row[:3], *rows[i][3:]] for row, i in zip(rows, order, strict=True)]
+    path.write_text("\n".join(",".join(row) for row in [header, *mixed]) + "\n", "utf-8")
