@@ -1,15 +1,22 @@
-"""``w2wpath clean``: its refusals, before any network is built."""
+"""``w2wpath clean``: its refusals, before any network is built; folds as jobs; what stops it, and how it goes on."""
 
 from __future__ import annotations
 
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.cli.conftest import Run
-from tests.conftest import file_bytes
-from tests.w2wnet.conftest import add_slide, new_store
+from tests.conftest import ROOT, file_bytes
+from tests.w2wnet.conftest import add_slide, make_store, new_store
 
 
 @pytest.fixture
@@ -37,7 +44,7 @@ def test_without_image_quality_small_tiles_are_cleaned(run: Run) -> None:
     few = ["--backbone", "conv5", "--max-epochs", "1", "--draws", "2", "--device", "cpu"]
     said = run("clean", "--folds", "3", "--no-quality", *few)
     assert (said.code, said.last.startswith("error")) == (0, False)
-    assert "Next: w2wpath train -o model/" in said.out
+    assert said.out.endswith("Next: look at the report, correct it with w2wpath review, then w2wpath train -o model/\n")
 
 
 @pytest.mark.parametrize(
@@ -46,8 +53,136 @@ def test_without_image_quality_small_tiles_are_cleaned(run: Run) -> None:
         (["--preset", "papre"], "preset: input should be 'recommended' or 'paper'; got 'papre'"),
         (["--track-every", "5"], "track_every is for tracker 'exact'; the moving average follows every epoch"),
         (["--micro-batch", "128"], "micro_batch must not exceed batch_size (64)"),
+        (["--doubt-below", "2"], "doubt_below: input should be less than or equal to 1; got '2'"),
+        (
+            ["--controls", "two%"],
+            "controls: input should be a valid number, unable to parse string as a number; got 'two%'",
+        ),
+        (["--controls", "30%"], "controls: input should be less than or equal to 0.2; got 0.3"),
     ],
 )
 def test_flags_that_cannot_be_are_refused_in_words(run: Run, flags: list[str], words: str) -> None:
     said = run("clean", *flags)
     assert (said.code, said.out, said.err) == (1, "", f"error: clean: {words}.\n")
+
+
+def test_a_fold_that_there_is_not_is_refused(run: Run) -> None:
+    said = run("clean", "--folds", "3", "--fold", "4")
+    assert (said.code, said.err) == (1, "error: --fold must be 1 to 3, the number of folds; got 4.\n")
+
+
+@pytest.mark.parametrize("flags", [["--fold", "1", "--collect"], ["--fold", "1", "--workers", "2"]])
+def test_ways_of_working_on_folds_exclude_each_other(run: Run, flags: list[str]) -> None:
+    said = run("clean", *flags)
+    assert said.code == 2
+    assert "--fold, --collect and --workers or --scheduler exclude each other" in " ".join(said.err.split())
+
+
+# folds as jobs, the stop, and signals, with real networks ------------------------------------------------------------
+
+SMALL = ["--folds", "3", "--backbone", "conv5", "--batch-size", "16", "--draws", "3", "--device", "cpu"]
+QUICKLY = [*SMALL, "--precision", "fp32", "--no-quality", "--max-epochs", "4", "--median-window", "3"]
+
+
+@pytest.mark.long
+def test_jobs_of_a_queue_do_a_fold_each_and_one_collects(run: Run, tmp_path: Path) -> None:
+    make_store(tmp_path / "tiles.zarr")
+    dry = run("clean", *QUICKLY, "--dry-run")
+    assert dry.code == 0
+    assert dry.out.splitlines()[0] == "90 labelled tiles of 6 patients"
+    assert dry.out.splitlines()[-1].startswith("at most 4 epochs a fold: about ")
+    assert dry.out.endswith(" s on cpu (fp32), less where a network is stable before\n")
+    assert not (tmp_path / "clean").exists()
+    early = run("clean", *QUICKLY, "--collect")
+    assert early.last == (
+        "error: clean: has no unfinished run with these settings on this store. "
+        "Give the settings of the run, or begin one with `w2wpath clean`."
+    )
+    assert run("clean", *QUICKLY, "--fold", "2").out.splitlines()[1] == "missing: --fold 1, --fold 3"
+    (name,) = (path.name for path in (tmp_path / "clean").iterdir())
+    assert run("clean", *QUICKLY, "--collect").last == (
+        f"error: run {name}: folds 1 and 3 are missing. Run `w2wpath clean` with the same settings, "
+        "for one of them with --fold."
+    )
+    run("clean", *QUICKLY, "--fold", "3")
+    assert run("clean", *QUICKLY, "--fold", "1").out.splitlines() == [
+        f"run {name}: fold 1 is done",
+        "Next: the same command with --collect instead of --fold",
+    ]
+    assert run("clean", *QUICKLY, "--collect").code == 0
+    whole = run("clean", *QUICKLY, "--json")
+    other = json.loads(whole.out)["run"]
+    assert chunks(tmp_path, name) == chunks(tmp_path, other)
+
+
+def chunks(home: Path, run: str) -> dict[str, bytes]:
+    """The bytes of a run's arrays; its attributes tell times and names."""
+    found = file_bytes(home / "tiles.zarr" / "decisions" / run)
+    return {name: data for name, data in found.items() if not name.endswith("zarr.json")}
+
+
+@pytest.mark.long
+def test_a_run_that_excludes_too_much_waits_for_a_person(run: Run, tmp_path: Path) -> None:
+    store = new_store(tmp_path / "tiles.zarr")
+    label = np.arange(120) // 6 % 3
+    of_last = np.arange(120) % 6 == 5
+    add_slide(store, "s", label, np.where(of_last, (label + 1) % 3, label), [f"p{i}" for i in range(6)])
+    flags = [*QUICKLY, "--max-epochs", "12"]
+    said = run("clean", *flags)
+    (name,) = (path.name for path in (tmp_path / "clean").iterdir())
+    assert said.code == 1
+    assert said.last == (
+        f"error: run {name}: patient p5: 20 of 20 tiles excluded, more than half. No decision was written. "
+        f"Look at clean/{name}/report.html; if it is right, run the same command with --force, "
+        "which trains nothing again."
+    )
+    assert (tmp_path / "clean" / name / "report.html").is_file()
+    assert not (tmp_path / "tiles.zarr" / "decisions").exists()
+    assert (
+        run("status").out.splitlines()[-1] == f"Next: w2wpath {' '.join(['clean', *flags])} --force (about 1 s at most)"
+    )
+    forced = run("clean", *flags, "--force")
+    assert (forced.code, forced.err.splitlines()[0]) == (0, f"run {name}: every fold is done")
+    assert [path.name for path in (tmp_path / "tiles.zarr" / "decisions").iterdir()] == [name]
+
+
+@pytest.mark.long
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGKILL, -9), (signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_command_that_is_killed_in_a_fold_goes_on_to_the_same_decisions(
+    run: Run, tmp_path: Path, number: signal.Signals, code: int
+) -> None:
+    make_store(tmp_path / "tiles.zarr")
+    flags = [*QUICKLY, "--max-epochs", "60", "--std-window", "50"]
+    command = [sys.executable, "-m", "w2wpath", "clean", *flags]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    with subprocess.Popen(command, cwd=tmp_path, env=environment, stderr=subprocess.PIPE, text=True) as process:
+        awaited(tmp_path, "fold-1.checkpoint")
+        process.send_signal(number)
+        _, said = process.communicate(timeout=60)
+    assert process.returncode == code
+    if code > 0:
+        assert re.fullmatch(r"stopped after epoch \d+ of fold 2/3; run the same command again to go on", last(said))
+    (name,) = (path.name for path in (tmp_path / "clean").iterdir())
+    assert (tmp_path / "clean" / name / "fold-0.npz").is_file()
+    assert not (tmp_path / "tiles.zarr" / "decisions").exists()
+    again = run("clean", *flags)
+    assert again.code == 0
+    assert "fold 2/3: goes on after epoch " in again.err
+    assert f"fold 1: taken from the interrupted run {name}" in again.err
+    whole = json.loads(run("clean", *flags, "--json").out)["run"]
+    assert whole != name
+    assert chunks(tmp_path, name) == chunks(tmp_path, whole)
+    assert sorted(path.name for path in (tmp_path / "clean" / name).glob(".*")) == []
+
+
+def awaited(home: Path, name: str) -> None:
+    """Wait until a file of a run is there."""
+    for _ in range(600):
+        if any(home.glob(f"clean/*/{name}")):
+            return
+        time.sleep(0.1)
+    raise TimeoutError(name)
+
+
+def last(text: str) -> str:
+    return text.splitlines()[-1]

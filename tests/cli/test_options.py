@@ -32,6 +32,8 @@ NO_SETTING = {"store", "out", "model", "patient", "run_name", "workers", "cohort
 """Options that say where or whose, not how."""
 # what to tile and how to go about it
 NO_SETTING |= {"class_map", "cores", "patient_from", "scheduler", "shard", "overwrite", "dry_run", "no_previews"}
+# which folds, and what to do with them
+NO_SETTING |= {"fold", "collect", "force"}
 # whose probabilities calibrate a model, and what may be old
 NO_SETTING |= {"calibrate", "allow_stale"}
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
@@ -72,6 +74,11 @@ def test_the_default_in_the_help_is_the_setting(command: str, option: Any) -> No
     else:
         assert said_default(option.help) == (ABSENT[name] if default is None else str(default))
         assert option.default is None  # else it would win over the TOML
+
+
+def test_every_setting_of_clean_has_a_flag() -> None:
+    flags = {option.name for command, option in OPTIONS if command == "clean"}
+    assert set(CleanSettings.model_fields) - flags == set()
 
 
 @pytest.mark.parametrize("command", SETTINGS)

@@ -89,7 +89,8 @@ DECIDING = (
 )
 """Modules of the core that train, split or set thresholds; those of ``nets`` are added."""
 FORBIDDEN_NAMES = ("truth", "spurious", "hidden")
-READERS_OF_TRUTH = {"w2wnet/evaluate.py", "cli/evaluate.py", "cli/demo.py"}
+STUDY = {f"benchmarks/study/{name}.py" for name in ("oracle", "run", "variants", "detection")}
+READERS_OF_TRUTH = {"w2wnet/evaluate.py", "cli/evaluate.py", "cli/demo.py"} | STUDY
 
 
 def truth_in_signatures(source: str) -> list[str]:

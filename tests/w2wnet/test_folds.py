@@ -104,8 +104,8 @@ def test_a_patient_without_a_fold_is_on_no_side() -> None:
         pytest.param(
             [(p, c) for p in range(6) for c in range(2)] + [(0, 2)] * 6,
             2,
-            "class 'H' lives only in the patients of fold {fold}, so its Wise would never see it. "
-            "Annotate it in a second patient, leave it out with --classes, or try another --seed.",
+            "class 'H' lives in one patient only (p0), so the Wise of that patient's fold would never see it. "
+            "Annotate it in a second patient, or leave it out with `w2wpath relabel --classes`.",
             id="class in one patient",
         ),
         pytest.param(
@@ -120,8 +120,7 @@ def test_a_patient_without_a_fold_is_on_no_side() -> None:
 def test_what_cannot_be_dealt_is_said_in_words(tiles_n: list[tuple[int, int]], folds: int, message: str) -> None:
     with pytest.raises(FoldError) as caught:
         fold_table(tiles_n, folds, 0)
-    said = str(caught.value)
-    assert said in {message.format(fold=k) for k in range(folds)}
+    assert str(caught.value) == message
 
 
 def test_no_tile_at_all_is_said_in_words() -> None:
@@ -138,8 +137,8 @@ def test_a_class_whose_patients_share_a_fold_is_said_in_words(monkeypatch: pytes
     with pytest.raises(FoldError) as caught:
         fold_table([(p, c) for p in range(6) for c in range(2)] + [(3, 2), (4, 2)], 2, 0)
     assert str(caught.value) == (
-        "class 'H' lives only in the patients of fold 1, so its Wise would never see it. "
-        "Annotate it in a second patient, leave it out with --classes, or try another --seed."
+        "class 'H' lives only in the patients of fold 2, so its Wise would never see it. "
+        "Annotate it in more patients, or try another --seed."
     )
 
 

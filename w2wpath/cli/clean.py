@@ -57,6 +57,7 @@ def run(
     std_below: of.StdBelow = None,
     label_weight: of.LabelWeight = None,
     split: of.Split = None,
+    second_reader: of.SecondReader = None,
     doubt_below: of.DoubtBelow = None,
     min_separation: of.MinSeparation = None,
     quality: of.Quality = None,

@@ -56,7 +56,7 @@ WeightDecay = Annotated[float | None, _option(_TRAIN, "Weight decay of SGD. [def
 Schedule = Annotated[
     str | None, _option(_TRAIN, "Learning rate over the epochs: cosine or constant. [default: cosine]")
 ]
-Augment = Annotated[str | None, _option(_TRAIN, "flips, flips+stain or none. [default: flips]")]
+Augment = Annotated[str | None, _option(_TRAIN, "flips, flips+stain or none. [default: flips+stain]")]
 Standardise = Annotated[
     bool | None,
     _switch(_TRAIN, "standardise", "Divide by each channel's standard deviation. [default: True]"),
@@ -85,11 +85,15 @@ LabelWeight = Annotated[
     _option(_JUDGE, "Weight of the label's Brier score in the score; 0 is the paper. [default: 1.0]"),
 ]
 Split = Annotated[str | None, _option(_JUDGE, "How scores are cut in two: exact or kmeans++. [default: exact]")]
+SecondReader = Annotated[
+    str | None, _option(_JUDGE, "Who doubts labels beside Wise: forest (colour and texture) or none. [default: forest]")
+]
 DoubtBelow = Annotated[
     str | None,
     _option(
         _JUDGE,
-        "Exclude only where the label's mean probability is below this; none: every tile of the high group. "
+        "Exclude only where the label's mean probability is below this share of what is usual in its class; none: "
+        "every tile of the high group. "
         "[default: 0.7]",
     ),
 ]

@@ -77,6 +77,7 @@ def make_folds(
             f"the largest class has {largest} labelled tiles, too few for {folds} folds. "
             "Tile more of each class, or use fewer --folds."
         )
+    _every_class_has_two_patients(patients, classes, patient_n, label_n)
     fold_n = _deal(patient_n, label_n, folds, seed)
     _every_training_side_has_every_class(fold_n, label_n, present, classes, folds)
     table = tuple(sorted((patients[int(p)], int(fold_n[patient_n == p][0])) for p in of_tiles))
@@ -154,6 +155,22 @@ def _fill_empty(fold_n: NDArray[np.int16], patient_n: NDArray[np.integer], folds
         fold_n[patient_n == mine[count.argmin()]] = k
 
 
+def _every_class_has_two_patients(
+    patients: Sequence[str],
+    classes: Sequence[str],
+    patient_n: NDArray[np.integer],
+    label_n: NDArray[np.integer],
+) -> None:
+    for code in np.unique(label_n):
+        own = np.unique(patient_n[label_n == code])
+        if len(own) == 1:
+            raise FoldError(
+                f"class {classes[int(code)]!r} lives in one patient only ({patients[int(own[0])]}), so the Wise of "
+                "that patient's fold would never see it. Annotate it in a second patient, or leave it out with "
+                "`w2wpath relabel --classes`."
+            )
+
+
 def _every_training_side_has_every_class(
     fold_n: NDArray[np.int16],
     label_n: NDArray[np.integer],
@@ -165,6 +182,6 @@ def _every_training_side_has_every_class(
         lost = np.setdiff1d(present, np.unique(label_n[fold_n != k]))
         if lost.size:
             raise FoldError(
-                f"class {classes[int(lost[0])]!r} lives only in the patients of fold {k}, so its Wise would never "
-                "see it. Annotate it in a second patient, leave it out with --classes, or try another --seed."
+                f"class {classes[int(lost[0])]!r} lives only in the patients of fold {k + 1}, so its Wise would "
+                "never see it. Annotate it in more patients, or try another --seed."
             )
