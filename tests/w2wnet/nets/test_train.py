@@ -12,16 +12,17 @@ import pytest
 from tests.w2wnet.conftest import QUICK, Heard, fake_learner, make_store, shown
 from tests.w2wnet.nets.conftest import TINY
 from w2wpath.errors import ConfigError, FoldError, RunError
-from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.tiles.store import SlideTiles, TileStore, TileTable
 from w2wpath.w2wnet.calibration import calibrate
 from w2wpath.w2wnet.clean import clean
-from w2wpath.w2wnet.ledger import EXCLUDED, STATES, Decisions
+from w2wpath.w2wnet.ledger import EXCLUDED, STATES, Decisions, read_decisions
 from w2wpath.w2wnet.nets.bundle import Model
 from w2wpath.w2wnet.nets.card import KERNEL
 from w2wpath.w2wnet.nets.train import Trained, source_of, train
 from w2wpath.w2wnet.nets.training import WipedFitter
 from w2wpath.w2wnet.outoffold import RECIPE
 from w2wpath.w2wnet.quality import Reference, measure
+from w2wpath.w2wnet.verdicts import Verdict, append_verdicts
 
 SMALL = TINY.model_copy(update={"backbone": "conv5", "wiped_epochs": 8, "quality": True})
 BRIEF = SMALL.model_copy(update={"max_epochs": 1, "wiped_epochs": 1})
@@ -207,6 +208,29 @@ def test_a_source_of_temperature_is_known_by_its_name(name: str) -> None:
     with pytest.raises(ConfigError) as caught:
         source_of("wipe")
     assert str(caught.value) == ("train: calibrate must be one of wiped, oof, none; got 'wipe'. Did you mean 'wiped'?")
+
+
+def test_networks_learn_the_labels_of_now_and_of_reviewers(store: TileStore, tmp_path: Path) -> None:
+    was, _ = cleaned_with(store, BRIEF)
+    had = store.read("s1")
+    label = had.columns["label"].copy()
+    label[0] = (label[0] + 1) % 3
+    store.replace_labels("s1", SlideTiles({**had.columns, "label": label}, {**had.attributes, "labels_hash": "new"}))
+    table = store.table()
+    other = table.classes[(table.label[1] + 1) % 3]
+    seen = Verdict(table.tile_id[1].tobytes(), "relabel", other, table.classes[table.label[1]])
+    append_verdicts(store, [seen], "ana", "review.csv")
+    decisions = read_decisions(store, table)
+    with pytest.raises(RunError, match=r"1 tiles have another label.*--allow-stale"):
+        train(store, table, decisions, BRIEF, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    trained = train(store, table, decisions, BRIEF, tmp_path / "model", allow_stale=True)
+    learned = was.label.copy()
+    learned[:2] = label[0], table.classes.index(other)
+    by_class = trained.summary["by_class"]
+    assert [sum(by_class[name].values()) for name in table.classes] == np.bincount(learned, minlength=3).tolist()
+    assert trained.card.recipe.store_hash == trained.card.provenance["store_hash"] == store.content_hash()
+    assert decisions.about["store_hash"] != store.content_hash()
 
 
 # refusals: nothing is written ---------------------------------------------------------------------------------------
