@@ -21,6 +21,7 @@ from w2wpath.cli import (
     info,
     patients,
     relabel,
+    review,
     tile,
     train,
     undo,
@@ -39,6 +40,7 @@ app = typer.Typer(
 )
 for module in (demo, tile, relabel, patients, info, export, clean, undo, train, heatmap, evaluate, check_geojson):
     app.command(module.NAME)(module.run)
+app.add_typer(review.app, name=review.NAME)
 
 
 @app.callback()
