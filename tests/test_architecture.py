@@ -41,6 +41,8 @@ COMMANDS = (
     "run",
     "check-geojson",
 )
+GROUPS = {"review": ("export", "import", "undo", "list")}
+IN_GROUPS = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
 
 
 def sources() -> dict[str, str]:
@@ -238,9 +240,15 @@ def test_the_commands_are_those_of_this_test() -> None:
     from w2wpath.cli.main import app
 
     assert tuple(command.name for command in app.registered_commands) == COMMANDS
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    assert {
+        name: tuple(command.name for command in group.registered_commands) for name, group in groups.items() if group
+    } == GROUPS
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize(
+    "words", [["--help"], *([*name.split(), "--help"] for name in (*COMMANDS, *IN_GROUPS))], ids=" ".join
+)
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     loaded = loaded_by(*words)
     assert {"w2wpath", "typer"} <= loaded

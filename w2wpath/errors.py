@@ -13,6 +13,7 @@
     ├── FoldError              (ValueError)         patients or classes do not suffice for the folds
     ├── RunError               (ValueError)         a run of `clean` is missing, unfinished or of another store
     ├── ModelError             (ValueError)         a model is missing, damaged, or made for something else
+    ├── ReviewError            (ValueError)         a reviewer's file of verdicts, or an edited export, is wrong
     ├── TruthError             (ValueError)         a truth table for scoring is wrong
     ├── NonFiniteScoreError    (ArithmeticError)    a tile has no finite score
     ├── DeviceError            (RuntimeError)       the device asked for is not there
@@ -70,6 +71,10 @@ class RunError(W2wError, ValueError):
 
 class ModelError(W2wError, ValueError):
     """A model is missing, damaged, or made for other classes or another scale."""
+
+
+class ReviewError(W2wError, ValueError):
+    """A reviewer's file of verdicts, or an export that was edited in QuPath, is wrong."""
 
 
 class TruthError(W2wError, ValueError):

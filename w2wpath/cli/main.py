@@ -21,6 +21,7 @@ from w2wpath.cli import (
     info,
     patients,
     relabel,
+    review,
     run,
     status,
     tile,
@@ -57,6 +58,7 @@ COMMANDS = (
 )
 for module in COMMANDS:
     app.command(module.NAME)(module.run)
+app.add_typer(review.app, name=review.NAME)
 
 
 @app.callback()
