@@ -52,10 +52,11 @@ def test_a_tile_whose_label_was_changed_is_stale_and_nowhere_else(store: TileSto
     label[stale] = [1, -1, 0]
     assert (label[stale] != table.label[stale]).all()
     changed = replace(table, label=label)
-    chosen = choose(changed, decisions)
+    since = replace(decisions, stale=np.isin(np.arange(table.n), stale))
+    chosen = choose(changed, since)
     assert chosen["Stale: the label was changed after the tile was judged"].tolist() == [1, 4, 9]
     assert sum(len(rows) for rows in chosen.values()) == decisions.judged.sum() + 1
-    shown = galleries(store, changed, decisions)[1]
+    shown = galleries(store, changed, since)[1]
     assert [tile.given for tile in shown.cards] == [CLASSES[1], "none", CLASSES[0]]
     assert [tile.reads for tile in shown.cards][2] == "none"
 

@@ -7,11 +7,11 @@ import uuid
 from pathlib import Path
 
 import numpy as np
-from w2wpath.reports.review_csv import write_review_csv
 
 from tests.reports.conftest import CLASSES, PX, SLIDES
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, REASONS, STATES, UNDECIDED, Decisions
+from w2wpath.w2wnet.review import write_review_csv
 
 
 def test_the_review_has_every_judged_tile_excluded_ones_first(

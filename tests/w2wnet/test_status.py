@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from tests.w2wnet.conftest import QUICK, StoreLearner, add_slide, new_store
 from w2wpath.progress import Stopped
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.clean import Cleaning, clean, collect, prepare, run_folds
-from w2wpath.w2wnet.ledger import Decisions
+from w2wpath.w2wnet.ledger import Decisions, undo_run
 from w2wpath.w2wnet.plan import make_plan
 from w2wpath.w2wnet.status import RunStatus, status
 
@@ -135,10 +134,10 @@ def test_a_run_of_an_earlier_state_of_the_store_is_outdated(store: TileStore) ->
     assert status(store.path).next == "w2wpath clean (--dry-run tells the time)"
 
 
-def test_a_run_whose_decisions_are_gone_is_undone(store: TileStore) -> None:
+def test_a_run_that_was_undone_says_how_it_comes_back(store: TileStore) -> None:
     run = finished(store).run
-    shutil.rmtree(store.path / "decisions" / run)
-    assert one(store).says() == f"run {run}: undone: its decisions are not in the store"
+    undo_run(store, run, "ana")
+    assert one(store).says() == f"run {run}: undone (w2wpath undo --redo takes that back)"
     assert status(store.path).next == "w2wpath clean (--dry-run tells the time)"
 
 

@@ -196,7 +196,7 @@ def _read(
         if file.suffix.lower() == ".csv":
             verdicts += read_verdicts_csv(file, tiles)
             audit = audit_of_csv(file, tiles_in_csv(file), exports)
-            used = () if audit is None else (audit,)
+            used: tuple[Exported, ...] = () if audit is None else (audit,)
         else:
             edited = read_edited(file, tiles, exports)
             verdicts += edited.verdicts

@@ -52,7 +52,7 @@ class Gallery:
 
 def choose(table: TileTable, decisions: Decisions) -> dict[str, NDArray[np.intp]]:
     """Return the rows of each gallery by its title, all of them, highest score first; no row is in two."""
-    stale = table.label != decisions.label
+    stale = decisions.stale
     judged = decisions.judged & ~stale
     excluded = judged & (decisions.state == EXCLUDED)
     chosen = {

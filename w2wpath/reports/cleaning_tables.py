@@ -22,6 +22,7 @@ REASON_IN_WORDS = {
     "focus": "out of focus",
     "background": "mostly empty",
     "colour": "colour or density far from the others",
+    "review": "a reviewer said so",
 }
 
 
@@ -133,7 +134,7 @@ def reason_table(decisions: Decisions) -> Table:
     out = decisions.judged & (decisions.state == EXCLUDED)
     judged = max(int(decisions.judged.sum()), 1)
     rows = []
-    for reason in EXCLUSIONS:
+    for reason in (*EXCLUSIONS, "review"):
         n = int((out & (decisions.reason == REASONS.index(reason))).sum())
         rows.append([Cell(REASON_IN_WORDS[reason]), count(n), percent(n / judged)])
     return Table("By reason", ("Why set aside", "Tiles", "Share of all"), rows)

@@ -12,8 +12,8 @@ from typing import Any
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.foldwork import FoldResult
-from w2wpath.w2wnet.ledger import runs
-from w2wpath.w2wnet.runs import DONE, Key, unfinished
+from w2wpath.w2wnet.ledger import runs, undone_runs
+from w2wpath.w2wnet.runs import Key, unfinished
 
 FINISHED, OUTDATED, UNDONE, WAITING, INTERRUPTED = "finished", "outdated", "undone", "waiting", "interrupted"
 
@@ -25,8 +25,8 @@ class RunStatus:
     Attributes
     ----------
     state
-        ``finished``; ``outdated``: finished, but the store has changed since; ``undone``: finished, but its decisions
-        are no longer in the store; ``waiting``: every fold is done, but no decision was written; ``interrupted``.
+        ``finished``; ``outdated``: finished, but the store has changed since; ``undone``: finished, but taken back;
+        ``waiting``: every fold is done, but no decision was written; ``interrupted``.
     folds, folds_done
         Their number, and those that are done, counted from 1.
     epochs
@@ -53,7 +53,7 @@ class RunStatus:
         words = {
             FINISHED: "finished",
             OUTDATED: "finished, but tiles or labels have changed since",
-            UNDONE: "undone: its decisions are not in the store",
+            UNDONE: "undone (w2wpath undo --redo takes that back)",
             WAITING: "every fold is done, but its decisions were not written (see its report.html)",
             INTERRUPTED: f"interrupted, {len(self.folds_done)} of {self.folds} folds are done",
         }[self.state]
@@ -127,21 +127,19 @@ def status(path: Path) -> Status:
 def _runs(store: TileStore) -> list[RunStatus]:
     home = store.path.parent / "clean"
     published, begun = runs(store), dict(unfinished(home))
-    ended = [path.parent.name for path in home.glob(f"*/{DONE}")]
-    content = store.content_hash()
-    found = [_published(store.path / "decisions" / run, content) for run in published]
-    found += [_undone(home / run) for run in ended if run not in published]
+    content, undone = store.content_hash(), set(undone_runs(store))
+    found = [_published(store.path / "decisions" / run, content, undone=run in undone) for run in published]
     found += [_begun(home / run, key) for run, key in begun.items() if run not in published]
-    return sorted((one for one in found if one is not None), key=lambda one: one.run)
+    return sorted(found, key=lambda one: one.run)
 
 
-def _published(folder: Path, content: str) -> RunStatus | None:
+def _published(folder: Path, content: str, *, undone: bool) -> RunStatus:
     about = _json(folder / "zarr.json").get("attributes", {}).get("about", {})
     folds = about.get("folds", [])
     seconds = [fold["seconds"] for fold in folds if "seconds" in fold]
     return RunStatus(
         run=folder.name,
-        state=FINISHED if about.get("store_hash") == content else OUTDATED,
+        state=UNDONE if undone else FINISHED if about.get("store_hash") == content else OUTDATED,
         folds=len(folds),
         folds_done=tuple(range(1, len(folds) + 1)),
         epochs={},
@@ -149,15 +147,6 @@ def _published(folder: Path, content: str) -> RunStatus | None:
         seconds=sum(seconds) if len(seconds) == len(folds) > 0 else None,
         command=tuple(about.get("argv", ())),
     )
-
-
-def _undone(folder: Path) -> RunStatus | None:
-    key = Key.read(folder)
-    if key is None:
-        return None
-    folds = int(key.settings["folds"])
-    done = tuple(range(1, folds + 1))
-    return RunStatus(folder.name, UNDONE, folds, done, {}, key.settings["max_epochs"], None, key.command)
 
 
 def _begun(folder: Path, key: Key) -> RunStatus:
