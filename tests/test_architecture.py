@@ -33,12 +33,14 @@ COMMANDS = (
     "info",
     "export",
     "clean",
+    "undo",
     "train",
     "heatmap",
     "evaluate",
     "run",
     "check-geojson",
 )
+GROUPS = {"review": ("export", "import", "audit", "list", "undo")}
 
 
 def sources() -> dict[str, str]:
@@ -236,9 +238,12 @@ def test_the_commands_are_those_of_this_test() -> None:
     from w2wpath.cli.main import app
 
     assert tuple(command.name for command in app.registered_commands) == COMMANDS
+    groups = {group.name: group.typer_instance for group in app.registered_groups}
+    found = {name: tuple(one.name for one in own.registered_commands) for name, own in groups.items() if own}
+    assert found == GROUPS
 
 
-@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in COMMANDS)], ids=" ".join)
+@pytest.mark.parametrize("words", [["--help"], *([name, "--help"] for name in (*COMMANDS, *GROUPS))], ids=" ".join)
 def test_help_loads_nothing_heavy(words: list[str]) -> None:
     loaded = loaded_by(*words)
     assert {"w2wpath", "typer"} <= loaded

@@ -12,6 +12,7 @@
     ├── StoreError             (OSError)            a tile store is missing, foreign, of another schema, damaged
     ├── FoldError              (ValueError)         patients or classes do not suffice for the folds
     ├── RunError               (ValueError)         a run of `clean` is missing, unfinished or of another store
+    ├── ReviewError            (ValueError)         verdicts on tiles are wrong, or cannot be read
     ├── ModelError             (ValueError)         a model is missing, damaged, or made for something else
     ├── TruthError             (ValueError)         a truth table for scoring is wrong
     ├── NonFiniteScoreError    (ArithmeticError)    a tile has no finite score
@@ -66,6 +67,10 @@ class FoldError(W2wError, ValueError):
 
 class RunError(W2wError, ValueError):
     """A run of `clean` is missing, unfinished, or belongs to another state of the store."""
+
+
+class ReviewError(W2wError, ValueError):
+    """Verdicts on tiles are wrong, or their file cannot be read."""
 
 
 class ModelError(W2wError, ValueError):

@@ -45,6 +45,8 @@ def run(
     if kept is not None and unlabelled:
         raise typer.BadParameter("--kept takes judged tiles only, and those have a label; leave --unlabelled out")
 
+    from dataclasses import replace
+
     from w2wpath.tiles.export import export
     from w2wpath.tiles.store import TileStore
     from w2wpath.w2wnet.ledger import KEPT, read_decisions
@@ -52,6 +54,9 @@ def run(
     opened = TileStore.open(store)
     tiles = opened.table()
     decisions = None if kept is None else read_decisions(opened, tiles, None if kept == LATEST else kept)
+    if decisions is not None:
+        # a tile that a person gave another class goes to that class
+        tiles = replace(tiles, label=decisions.training_label)
     done = export(
         opened,
         tiles,

@@ -21,9 +21,11 @@ from w2wpath.cli import (
     info,
     patients,
     relabel,
+    review,
     run,
     tile,
     train,
+    undo,
 )
 from w2wpath.errors import W2wError, full_disk
 
@@ -37,8 +39,9 @@ app = typer.Typer(
     rich_markup_mode="markdown",  # in "rich", a help text loses its [default: X]
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for module in (demo, tile, relabel, patients, info, export, clean, train, heatmap, evaluate, run, check_geojson):
+for module in (demo, tile, relabel, patients, info, export, clean, undo, train, heatmap, evaluate, run, check_geojson):
     app.command(module.NAME)(module.run)
+app.add_typer(review.app, name=review.NAME)
 
 
 @app.callback()

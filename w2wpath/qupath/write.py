@@ -8,7 +8,7 @@ import math
 import os
 import uuid
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import islice
 from pathlib import Path
@@ -42,6 +42,8 @@ class TileObject:
         ``Tumor``, or derived: ``Tumor: Positive``.
     measurements
         Finite numbers by name. A name that is absent reads as NaN in QuPath and is not painted.
+    metadata
+        Texts by name, which QuPath keeps and writes again.
     """
 
     object_id: uuid.UUID
@@ -51,6 +53,7 @@ class TileObject:
     class_name: str
     colour: Colour
     measurements: Mapping[str, float]
+    metadata: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +162,13 @@ def _tile(tile: TileObject) -> str:
         if not math.isfinite(value):
             raise NonFiniteScoreError(f"tile at x={tile.x}, y={tile.y}: measurement {name!r} is {value}, not a number.")
         measured.append(f"{_quoted(name)}:{round(float(value), 4)!r}")
+    metadata = f',"metadata":{json.dumps(dict(tile.metadata))}' if tile.metadata else ""
     # `:d` refuses what is no whole number
     return (
         f'{{"type":"Feature","id":"{tile.object_id}","geometry":{{"type":"Polygon","coordinates":'
         f"[[[{left:d},{top:d}],[{right:d},{top:d}],[{right:d},{bottom:d}],[{left:d},{bottom:d}],[{left:d},{top:d}]]]}},"
         f'"properties":{{"objectType":"tile","classification":{_classification(tile.class_name, tile.colour)},'
-        f'"measurements":{{{",".join(measured)}}}}}}}'
+        f'"measurements":{{{",".join(measured)}}}{metadata}}}}}'
     )
 
 

@@ -18,10 +18,10 @@ from w2wpath.reports.cleaning_tables import (
     warnings_of,
 )
 from w2wpath.reports.page import figure_uri, render
-from w2wpath.reports.review_csv import write_review_csv
 from w2wpath.reports.risk_coverage import RiskCoverage, risk_coverage
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.ledger import EXCLUDED, Decisions
+from w2wpath.w2wnet.review import write_review_csv
 
 __all__ = ["Share", "excluded_by", "write_report"]
 

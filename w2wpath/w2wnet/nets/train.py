@@ -18,7 +18,7 @@ from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.calibration import Calibration, calibrate
 from w2wpath.w2wnet.fit import WiseFit, fit_wise
-from w2wpath.w2wnet.ledger import STATES, Decisions
+from w2wpath.w2wnet.ledger import STATES, Decisions, require_fresh
 from w2wpath.w2wnet.nets.bundle import save_model
 from w2wpath.w2wnet.nets.card import Card
 from w2wpath.w2wnet.nets.readme import model_readme
@@ -181,8 +181,8 @@ def train(
 
 
 def _sides(table: TileTable, decisions: Decisions, allow_stale: bool) -> Sides:
-    # STALE: the only place that takes labels from decisions; refuse stale ones here unless `allow_stale`
-    labels = decisions.label
+    require_fresh(decisions, allow_stale)
+    labels = decisions.training_label
     kept = decisions.for_training()
     unseen = kept[decisions.fold[kept] >= 0]
     left = np.unique(labels[kept])
