@@ -198,12 +198,16 @@ def test_train_refuses_decisions_on_tiles_that_have_changed_since(chain: Chain, 
     rois.write_text(rois.read_text("utf-8").replace("Epithelium", "Glands"), "utf-8")
     again = w2wpath("tile", "slides/demo-1.tif", rois, "--tile-px", TILE_PX, "--mpp", MPP, cwd=tmp_path)
     assert again.code == 0
+    run = chain.said["clean"]["run"]
+    table = TileStore.open(chain.home / "tiles.zarr").table()
+    epithelium = table.area_share[:, table.classes.index("Epithelium")] > 0
+    stale = int((epithelium & (table.slide == 0) & (table.label >= 0)).sum())
     said = w2wpath("train", cwd=tmp_path)
     assert (said.code, said.out, said.err) == (
         1,
         "",
-        f"error: tiles.zarr: its tiles or labels have changed since run {chain.said['clean']['run']}. "
-        "Run `w2wpath clean` again.\n",
+        f"error: run {run}: {stale} tiles have other labels now than when they were judged "
+        "(run `w2wpath clean` again). Or pass --allow-stale to use them as they are.\n",
     )
     assert not (tmp_path / "model").exists()
 

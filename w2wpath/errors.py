@@ -12,8 +12,8 @@
     ├── StoreError             (OSError)            a tile store is missing, foreign, of another schema, damaged
     ├── FoldError              (ValueError)         patients or classes do not suffice for the folds
     ├── RunError               (ValueError)         a run of `clean` is missing, unfinished or of another store
+    ├── ReviewError            (ValueError)         verdicts on tiles are wrong, or cannot be read
     ├── ModelError             (ValueError)         a model is missing, damaged, or made for something else
-    ├── ReviewError            (ValueError)         a reviewer's file of verdicts, or an edited export, is wrong
     ├── TruthError             (ValueError)         a truth table for scoring is wrong
     ├── NonFiniteScoreError    (ArithmeticError)    a tile has no finite score
     ├── DeviceError            (RuntimeError)       the device asked for is not there
@@ -69,12 +69,12 @@ class RunError(W2wError, ValueError):
     """A run of `clean` is missing, unfinished, or belongs to another state of the store."""
 
 
+class ReviewError(W2wError, ValueError):
+    """Verdicts on tiles are wrong, or their file cannot be read."""
+
+
 class ModelError(W2wError, ValueError):
     """A model is missing, damaged, or made for other classes or another scale."""
-
-
-class ReviewError(W2wError, ValueError):
-    """A reviewer's file of verdicts, or an export that was edited in QuPath, is wrong."""
 
 
 class TruthError(W2wError, ValueError):

@@ -17,6 +17,7 @@ from tests.reports.conftest import CLASSES, PATIENTS, PX, SLIDES, flat_tiles
 from tests.w2wnet.conftest import add_slide, new_store
 from w2wpath.reports.cleaning_galleries import GALLERY, Card, card, choose, galleries
 from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.decisions import Since
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, REASONS, UNDECIDED, Decisions
 
 ABOUT = {"folds": [], "settings": {}}
@@ -52,7 +53,8 @@ def test_a_tile_whose_label_was_changed_is_stale_and_nowhere_else(store: TileSto
     label[stale] = [1, -1, 0]
     assert (label[stale] != table.label[stale]).all()
     changed = replace(table, label=label)
-    since = replace(decisions, stale=np.isin(np.arange(table.n), stale))
+    other = np.isin(np.arange(table.n), stale)
+    since = replace(decisions, since=Since(other, np.zeros(table.n, dtype=bool), label))
     chosen = choose(changed, since)
     assert chosen["Stale: the label was changed after the tile was judged"].tolist() == [1, 4, 9]
     assert sum(len(rows) for rows in chosen.values()) == decisions.judged.sum() + 1

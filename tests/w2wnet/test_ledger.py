@@ -6,8 +6,10 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,22 +20,18 @@ from tests.decided import decided
 from tests.w2wnet.conftest import add_slide
 from w2wpath.errors import DiskError, RunError, StoreError
 from w2wpath.tiles.store import SlideTiles, TileStore, TileTable
-from w2wpath.w2wnet.journal import entries
 from w2wpath.w2wnet.ledger import (
     COLUMNS,
     EXCLUDED,
     KEPT,
     REASONS,
-    STATES,
     UNDECIDED,
     Decisions,
     new_run,
     read_decisions,
-    redo_run,
     require_fresh,
     runs,
     undo_run,
-    undone_runs,
     vote,
     write_decisions,
 )
@@ -45,7 +43,11 @@ def made(store: TileStore, table: TileTable, run: str = "20260101T000000Z-aaaaaa
     i = np.arange(n)
     return decided(
         table,
-        {"store_hash": store.content_hash(), "folds": [{"stop": {"stds": [None, 0.5]}}]},
+        {
+            "store_hash": store.content_hash(),
+            "classes": list(table.classes),
+            "folds": [{"stop": {"stds": [None, 0.5]}}],
+        },
         run=run,
         state=i % 3,
         reason=i % 5,
@@ -126,163 +128,186 @@ def test_a_run_that_is_not_there_is_refused_with_those_that_are(store: TileStore
     )
 
 
-RUN = "20260101T000000Z-aaaaaa"
+def relabelled(store: TileStore, slide: str, change: Callable[[dict[str, NDArray[Any]]], None]) -> None:
+    """Publish a slide's group with other labels or shares."""
+    tiles = store.read(slide)
+    columns = {name: values.copy() for name, values in tiles.columns.items()}
+    change(columns)
+    store.replace_labels(slide, SlideTiles(columns, {**tiles.attributes, "labels_hash": "other"}))
 
 
-def named(decisions: Decisions, rows: NDArray[np.bool_]) -> list[tuple[str, str]]:
-    """State and reason of rows, in words."""
-    return [(STATES[decisions.state[i]], REASONS[decisions.reason[i]]) for i in np.flatnonzero(rows)]
-
-
-def test_new_tiles_are_undecided_and_every_other_tile_is_as_it_was(store: TileStore) -> None:
+def test_a_tile_with_another_label_is_stale_and_keeps_its_scores(store: TileStore) -> None:
     table = store.table()
-    written = made(store, table)
-    write_decisions(store, table, written)
-    add_slide(store, "s0", np.array([0, 1, 2]), np.array([0, 1, -1]), ["p9"])  # before the others in the table
+    write_decisions(store, table, written := made(store, table))
+
+    def change(columns: dict[str, NDArray[Any]]) -> None:
+        columns["label"][0] = (columns["label"][0] + 1) % 3
+        columns["area_share"][4] = [0.6, 0.2, 0.2]
+        columns["label"][7] = -1
+
+    relabelled(store, "s2", change)
     now = store.table()
     read = read_decisions(store, now)
-    old = now.slide > 0
-    assert named(read, ~old) == [("undecided", "new"), ("undecided", "new"), ("undecided", "no label")]
-    for name in COLUMNS:
-        assert getattr(read, name)[old].tobytes() == getattr(written, name).tobytes()
-    assert (read.label[~old] == -1).all()
-    assert (read.votes[~old] == -1).all()
-    assert np.isnan(read.score[~old]).all()
-    assert not read.stale.any()
-    assert read.gone == 0
-    assert read.training_label.tolist() == now.label.tolist()
-    assert set(read.for_training()[read.for_training() < 3]) == {0, 1}
+    first = int(np.flatnonzero(table.slide == 1)[0])
+    stale = np.isin(np.arange(table.n), [first, first + 4, first + 7])
+    assert np.array_equal(read.stale, stale)
+    assert (read.state[stale] == UNDECIDED).all()
+    assert {REASONS[code] for code in read.reason[stale]} == {"stale"}
+    assert np.array_equal(read.training_label, now.label)
+    assert np.array_equal(read.label, written.label)
+    assert first + 7 not in read.for_training()
+    for name in set(COLUMNS) - {"state", "reason"}:
+        assert np.array_equal(getattr(read, name), getattr(written, name), equal_nan=True), name
+    for name in ("state", "reason"):
+        assert np.array_equal(getattr(read, name)[~stale], getattr(written, name)[~stale])
+    with pytest.raises(RunError) as caught:
+        require_fresh(read)
+    assert str(caught.value) == (
+        "run 20260101T000000Z-aaaaaa: 3 tiles have other labels now than when they were judged "
+        "(run `w2wpath clean` again). Or pass --allow-stale to use them as they are."
+    )
+    require_fresh(read, allow_stale=True)
 
 
-def relabelled(store: TileStore, slide: str, row: int, **change: object) -> None:
-    """Give one tile of a slide other values, as `w2wpath relabel` does."""
-    had = store.read(slide)
-    columns = {name: values.copy() for name, values in had.columns.items()}
-    for name, value in change.items():
-        columns[name][row] = value
-    store.replace_labels(slide, SlideTiles(columns, {**had.attributes, "labels_hash": f"changed {row} {change}"}))
-
-
-def test_tiles_with_another_label_or_other_shares_are_stale_and_keep_their_scores(store: TileStore) -> None:
+def test_a_tile_that_the_run_has_not_seen_is_undecided_and_one_that_is_gone_is_counted(store: TileStore) -> None:
     table = store.table()
-    written = made(store, table)
-    write_decisions(store, table, written)
-    relabelled(store, "s1", 0, label=(table.label[0] + 1) % 3)
-    relabelled(store, "s1", 2, label=-1)
-    relabelled(store, "s1", 4, area_share=np.array([0.5, 0.25, 0.25], dtype=np.float32))
-    now = store.table()
-    read = read_decisions(store, now)
-    assert np.flatnonzero(read.stale).tolist() == [0, 2, 4]
-    assert named(read, read.stale) == [("undecided", "stale")] * 3
-    assert read.score.tobytes() == written.score.tobytes()
-    assert read.label.tolist() == table.label.tolist()
-    assert read.training_label.tolist() == now.label.tolist()
-    assert read.state[~read.stale].tolist() == written.state[~read.stale].tolist()
-    assert 2 not in read.for_training()
-    assert {0, 4} <= set(read.for_training().tolist())
-
-
-def test_a_class_that_comes_or_goes_moves_no_decision_to_another_class(store: TileStore) -> None:
-    table = store.table()
-    written = replace(made(store, table), about={"classes": table.classes})
-    write_decisions(store, table, written)
-    had = store.read("s1")
-    for slide in ("s1", "s2"):
-        had = store.read(slide)
-        renamed = {**had.attributes, "classes": ["amber", "azure", "red"], "labels_hash": slide}  # no blue, no green
-        store.replace_labels(slide, SlideTiles(had.columns, renamed))
-    now = store.table()
-    read = read_decisions(store, now)
-    red = table.label == 2
-    assert read.stale.tolist() == (~red).tolist()
-    assert set(read.label[red]) == {2}
-    assert set(read.label[~red]) == {-1}
-    assert read.probs[:, 2].tolist() == written.probs[:, 2].tolist()
-    assert (read.probs[:, :2] == 0).all()
-
-
-def test_tiles_that_are_gone_are_counted_and_a_ledger_of_another_store_is_refused(store: TileStore) -> None:
-    table = store.table()
-    written = made(store, table)
-    write_decisions(store, table, written)
+    write_decisions(store, table, written := made(store, table))
+    add_slide(store, "s0", np.array([0, 1, 2]), np.array([0, 1, -1]), ["p9"])
     shutil.rmtree(store.path / "slides" / "s1")
-    left = store.table()
-    read = read_decisions(store, left)
-    assert read.gone == table.n - left.n > 0
-    assert read.state.tolist() == written.state[table.slide == 1].tolist()
-    shutil.rmtree(store.path / "slides" / "s2")
+    read = read_decisions(store, store.table())
+    kept = table.slide == 1
+    assert np.array_equal(read.state, [UNDECIDED] * 3 + written.state[kept].tolist())
+    assert [REASONS[code] for code in read.reason[:3]] == ["new", "new", "no label"]
+    assert np.array_equal(read.score[3:], written.score[kept])
+    assert np.isnan(read.score[:3]).all()
+    assert np.isnan(read.probs[:3]).all()
+    assert (read.fold[:3].tolist(), read.votes[:3].tolist()) == ([-1] * 3, [[-1, -1]] * 3)
+    assert not read.judged[:3].any()
+    assert not read.stale.any()
+    assert {0, 1} <= set(read.for_training().tolist())
+    assert read.since is not None
+    assert read.since.gone == int((~kept).sum())
+    require_fresh(read)
+
+
+def test_a_tile_that_had_no_label_when_it_was_judged_is_new(store: TileStore) -> None:
+    relabelled(store, "s1", lambda columns: columns["label"].__setitem__(0, -1))
+    table = store.table()
+    write_decisions(store, table, made(store, table))
+    relabelled(store, "s1", lambda columns: columns["label"].__setitem__(0, 2))
+    read = read_decisions(store, store.table())
+    assert (read.state[0], REASONS[read.reason[0]], read.stale.any()) == (UNDECIDED, "new", False)
+
+
+def test_classes_are_matched_by_name(store: TileStore) -> None:
+    table = store.table()
+    write_decisions(store, table, written := made(store, table))
+    tiles = store.read("s2")
+    renamed = {**tiles.attributes, "classes": ["amber", "green", "red"], "labels_hash": "other"}
+    store.replace_labels("s2", SlideTiles(tiles.columns, renamed))
+    now = store.table()
+    assert now.classes == ("amber", "blue", "green", "red")
+    read = read_decisions(store, now)
+    was_blue = np.array([table.classes[one] == "blue" for one in table.label]) & (table.slide == 1)
+    assert np.array_equal(read.stale, was_blue)
+    assert [now.classes[one] for one in read.label] == [table.classes[one] for one in written.label]
+    assert np.array_equal(read.probs[:, 1:], written.probs, equal_nan=True)
+    assert set(read.probs[:, 0].tolist()) == {0.0}
+    assert [now.classes[one] for one in read.predicted] == [table.classes[one] for one in written.predicted]
+
+
+def test_tiles_of_a_class_that_is_gone_are_stale(store: TileStore) -> None:
+    table = store.table()
+    write_decisions(store, table, made(store, table))
+    for slide in ("s1", "s2"):
+        tiles = store.read(slide)
+        columns = {**tiles.columns, "label": np.where(tiles.columns["label"] == 0, 1, tiles.columns["label"] - 0)}
+        columns["label"] = (columns["label"] - 1).astype(np.int16)
+        columns["area_share"] = np.eye(2, dtype=np.float32)[columns["label"]]
+        attributes = {**tiles.attributes, "classes": ["green", "red"], "labels_hash": "other"}
+        store.replace_labels(slide, SlideTiles(columns, attributes))
+    read = read_decisions(store, store.table())
+    assert np.array_equal(read.stale, table.label == 0)
+    assert (read.label[read.stale] == -1).all()
+    assert read.probs.shape == (table.n, 2)
+
+
+def test_copies_of_a_slide_under_two_names_keep_their_own_decisions(store: TileStore) -> None:
+    tiles = store.read("s1")
+    store.add("s1b", SlideTiles({**tiles.columns}, {**tiles.attributes}), store.images("s1"))
+    table = store.table()
+    write_decisions(store, table, written := made(store, table))
+    add_slide(store, "s0", np.array([0]), np.array([0]), ["p9"])
+    assert np.array_equal(read_decisions(store, store.table()).score[1:], written.score)
+
+
+def test_the_ledger_of_another_store_is_refused(store: TileStore) -> None:
+    table = store.table()
+    write_decisions(store, table, made(store, table))
     add_slide(store, "other", np.array([0, 1]), np.array([0, 1]), ["p9"])
+    for slide in ("s1", "s2"):
+        shutil.rmtree(store.path / "slides" / slide)
     with pytest.raises(RunError) as caught:
         read_decisions(store, store.table())
     assert str(caught.value) == (
-        f"{store.path}: run {RUN} judged tiles of another store: none of its {table.n} tiles is here. "
-        "Run `w2wpath clean` again."
+        f"{store.path}: run 20260101T000000Z-aaaaaa shares no tile with it, so it is the ledger of another store. "
+        "Run `w2wpath clean` for this one."
     )
 
 
-def test_stale_tiles_stop_training_unless_they_are_allowed(store: TileStore) -> None:
-    table = store.table()
-    write_decisions(store, table, made(store, table))
-    require_fresh(read_decisions(store, table), allow_stale=False)
-    relabelled(store, "s2", 1, label=-1)
-    read = read_decisions(store, store.table())
-    require_fresh(read, allow_stale=True)
-    with pytest.raises(RunError) as caught:
-        require_fresh(read, allow_stale=False)
-    assert str(caught.value) == (
-        f"run {RUN}: 1 tiles have another label, or other shares, than when they were judged. "
-        "Run `w2wpath clean` again, and review again those that had a verdict; "
-        "or pass --allow-stale to `w2wpath train` to train on the labels that they have now."
-    )
+# undo ---------------------------------------------------------------------------------------------------------------
 
 
-def test_k20_undo_brings_back_the_run_before_byte_for_byte_and_changes_no_file(store: TileStore) -> None:
+def same(one: Decisions, other: Decisions) -> bool:
+    columns = all(getattr(one, name).tobytes() == getattr(other, name).tobytes() for name in COLUMNS)
+    return columns and (one.run, one.about) == (other.run, other.about)
+
+
+def test_undo_brings_the_earlier_decisions_back_and_changes_no_file(store: TileStore) -> None:
     table = store.table()
-    first, second = RUN, "20260102T000000Z-bbbbbb"
+    first, second = "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"
     write_decisions(store, table, made(store, table, first))
     before = read_decisions(store, table)
-    write_decisions(store, table, replace(made(store, table, second), state=np.zeros(table.n, dtype=np.uint8)))
-    files = file_bytes(store.path)
-    assert undo_run(store, None, "ana") == second
-    after = read_decisions(store, table)
-    assert (after.run, after.about) == (before.run, before.about)
-    assert all(getattr(after, name).tobytes() == getattr(before, name).tobytes() for name in COLUMNS)
-    assert read_decisions(store, table, second).run == second
-    assert redo_run(store, None, "ana") == second
+    write_decisions(store, table, replace(made(store, table, second), state=np.full(table.n, KEPT, dtype=np.uint8)))
+    files, data = file_bytes(store.path), store.content_hash()
     assert read_decisions(store, table).run == second
-    assert undo_run(store, first, "ana") == first
-    assert read_decisions(store, table).run == second
-    assert undone_runs(store) == [first]
+    assert undo_run(store, None, "ann") == (second, True)
+    assert same(read_decisions(store, table), before)
     assert files.items() <= file_bytes(store.path).items()
-    said = [(one.about["run"], one.about["undone"], one.about["who"]) for one in entries(store, "undone")]
-    assert said == [(second, True, "ana"), (second, False, "ana"), (first, True, "ana")]
+    assert store.content_hash() == data
+    assert runs(store) == [first, second]
+    assert read_decisions(store, table, second).run == second
+    assert undo_run(store, second, "ben") == (second, False)
+    assert read_decisions(store, table).run == second
+    assert files.items() <= file_bytes(store.path).items()
 
 
-def test_an_undo_that_makes_no_sense_is_refused(store: TileStore) -> None:
+def test_a_store_whose_runs_are_all_undone_says_so(store: TileStore) -> None:
     table = store.table()
-    with pytest.raises(RunError, match="has not been cleaned"):
-        undo_run(store, None, "ana")
     write_decisions(store, table, made(store, table))
-    undo_run(store, None, "ana")
-    for call, words in (
-        (
-            lambda: undo_run(store, RUN, "ana"),
-            f"run {RUN} is undone already. `w2wpath undo {RUN} --redo` takes that back.",
-        ),
-        (
-            lambda: undo_run(store, None, "ana"),
-            "every run is undone. Take that back with `w2wpath undo --redo`, or run `w2wpath clean`.",
-        ),
-        (lambda: undo_run(store, "yesterday", "ana"), f"has no run 'yesterday'. Its runs are {RUN}."),
-        (
-            lambda: redo_run(store, RUN, "ana") and redo_run(store, None, "ana"),
-            "no run is undone. Nothing was written.",
-        ),
-        (lambda: redo_run(store, RUN, "ana"), f"run {RUN} is not undone. Nothing was written."),
-    ):
+    undo_run(store, None, "ann")
+    for call in (lambda: read_decisions(store, table), lambda: undo_run(store, None, "ann")):
         with pytest.raises(RunError) as caught:
             call()
-        assert str(caught.value) == f"{store.path}: {words}"
+        assert str(caught.value) == (
+            f"{store.path}: every run is undone (20260101T000000Z-aaaaaa). "
+            "Bring one back with `w2wpath undo RUN`, or run `w2wpath clean`."
+        )
+
+
+def test_a_damaged_entry_of_undo_is_refused(store: TileStore) -> None:
+    table = store.table()
+    write_decisions(store, table, made(store, table))
+    undo_run(store, None, "ann")
+    (entry,) = (store.path / "undone").iterdir()
+    (entry / "zarr.json").write_text("{")
+    with pytest.raises(StoreError) as caught:
+        read_decisions(store, table)
+    cause = caught.value.__cause__
+    assert str(caught.value) == (
+        f"{store.path}: the entry undone/{entry.name} cannot be read ({type(cause).__name__}: {cause}). "
+        "Bring it back from a copy, or remove it and undo its run again."
+    )
 
 
 def damage_about(run: Path) -> None:

@@ -137,7 +137,7 @@ def test_a_run_of_an_earlier_state_of_the_store_is_outdated(store: TileStore) ->
 def test_a_run_that_was_undone_says_how_it_comes_back(store: TileStore) -> None:
     run = finished(store).run
     undo_run(store, run, "ana")
-    assert one(store).says() == f"run {run}: undone (w2wpath undo --redo takes that back)"
+    assert one(store).says() == f"run {run}: undone (w2wpath undo RUN turns that round)"
     assert status(store.path).next == "w2wpath clean (--dry-run tells the time)"
 
 

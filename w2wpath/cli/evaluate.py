@@ -34,10 +34,7 @@ def run(
     precision: Annotated[str | None, typer.Option(help=f"auto, fp32 or bf16. {options.OF_RUN}")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Score a run of clean: what it found against known truth, and the accuracy on unseen patients.
-
-    The whole study, with every rival, folds and seeds, is `w2wpath run STUDY.toml`.
-    """
+    """Score a run of clean: what it found against known truth, and the accuracy on unseen patients."""
     from w2wpath.config import CleanSettings, load
     from w2wpath.tiles.store import TileStore
     from w2wpath.w2wnet.evaluate import cross_validate, score_detection
@@ -48,8 +45,9 @@ def run(
         raise typer.BadParameter("give --truth TABLE, --accuracy, or both")
     opened = TileStore.open(store)
     tiles = opened.table()
-    decisions = read_decisions(opened, tiles, run_name, with_verdicts=False)  # the run is scored, not its reviewers
-    require_fresh(decisions, allow_stale=False)
+    # what people said later is no merit of the run
+    decisions = read_decisions(opened, tiles, run_name, with_verdicts=False)
+    require_fresh(decisions)
     known = read_truth(truth, tiles) if truth is not None else None
     detection = score_detection(tiles, decisions, known) if known is not None else None
     accuracies: list[Accuracy] = []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -46,6 +45,8 @@ def run(
     if kept is not None and unlabelled:
         raise typer.BadParameter("--kept takes judged tiles only, and those have a label; leave --unlabelled out")
 
+    from dataclasses import replace
+
     from w2wpath.tiles.export import export
     from w2wpath.tiles.store import TileStore
     from w2wpath.w2wnet.ledger import KEPT, read_decisions
@@ -53,7 +54,8 @@ def run(
     opened = TileStore.open(store)
     tiles = opened.table()
     decisions = None if kept is None else read_decisions(opened, tiles, None if kept == LATEST else kept)
-    if decisions is not None:  # a reviewer may have given another class
+    if decisions is not None:
+        # a tile that a person gave another class goes to that class
         tiles = replace(tiles, label=decisions.training_label)
     done = export(
         opened,

@@ -1,9 +1,8 @@
-"""``w2wpath review``: tiles out to a reviewer, verdicts back in; nothing is deleted."""
+"""``w2wpath review``: what people say of tiles: out, back, and never lost."""
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -11,224 +10,208 @@ import typer
 
 from w2wpath.cli import options
 from w2wpath.cli.console import table, tell, tell_json, warn
-from w2wpath.cli.undo import signer
+from w2wpath.cli.undo import Who, person
+from w2wpath.errors import ReviewError
 
 if TYPE_CHECKING:
-    from w2wpath.tiles.store import TileStore, TileTable
-    from w2wpath.w2wnet.audit import Score
-    from w2wpath.w2wnet.metrics import Estimate
-    from w2wpath.w2wnet.review_qupath import Exported
-    from w2wpath.w2wnet.verdicts import Verdict
+    from w2wpath.w2wnet.audit import Scored
 
 NAME = "review"
-NEXT = "w2wpath train -o model/"
-Who = Annotated[str | None, typer.Option(help="Who says so. [default: the name you are logged in with]")]
-
-app = typer.Typer(help="Give tiles to a reviewer and take verdicts back.", no_args_is_help=True)
+QUPATH = (".geojson", ".gz", ".zip", ".json")
+app = typer.Typer(help="Verdicts of people on tiles: export, import, audit, list, undo.", no_args_is_help=True)
 
 
 @app.command("export")
-def export_tiles(
+def export_(
     store: options.Store = Path("tiles.zarr"),
-    audit: Annotated[
-        int | None, typer.Option(min=2, metavar="N", help="A blinded mix of so many kept and excluded tiles instead.")
-    ] = None,
-    most: Annotated[int, typer.Option(min=1, metavar="N", help="Most doubtful tiles.")] = 200,
-    run: Annotated[str | None, typer.Option(help="Run of clean. [default: the newest]")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the audit's draw.")] = 0,
     out: Annotated[
-        Path | None, typer.Option("--out", "-o", help="Folder for the files. [default: the run's, clean/<run>/]")
+        Path | None, typer.Option("-o", "--out", help="Folder to make. [default: review, or audit with --audit]")
     ] = None,
+    run_name: Annotated[str | None, typer.Option("--run", help="Run of clean. [default: the newest]")] = None,
+    audit: Annotated[
+        int | None, typer.Option(min=1, metavar="N", help="Instead, N tiles at random, kept and excluded, blinded.")
+    ] = None,
+    most: Annotated[int, typer.Option(min=1, help="Most doubtful tiles to write for QuPath.")] = 200,
+    seed: Annotated[int, typer.Option(help="Of the draw of an audit.")] = 0,
     as_json: options.Json = False,
 ) -> None:
-    """Write the doubtful tiles for QuPath: a GeoJSON for each slide, classes are the labels.
+    """Write review.csv with every tile, and the doubtful ones for QuPath; with --audit, a blinded random mix.
 
-    In QuPath, give a tile another class to relabel it, delete it to exclude it, and export all objects again. With
-    --audit, a table too, and nothing that tells what was decided.
+    Fill in the columns verdict (keep, exclude, relabel) and class; or, in QuPath, give tiles another class, delete
+    them, and export the objects as GeoJSON. Either comes back with review import.
     """
     from w2wpath.tiles.store import TileStore
-    from w2wpath.w2wnet.audit import draw_sample, write_audit_csv
     from w2wpath.w2wnet.ledger import read_decisions
-    from w2wpath.w2wnet.review_qupath import (
-        AUDIT,
-        REVIEW,
-        doubtful,
-        export_name,
-        export_of,
-        write_geojsons,
-        write_sidecar,
-    )
+    from w2wpath.w2wnet.review import write_review_csv
+    from w2wpath.w2wnet.review_qupath import doubtful, write_review_qupath
 
     opened = TileStore.open(store)
     tiles = opened.table()
-    # an audit is of what the run decided, whatever reviewers have said since
-    decisions = read_decisions(opened, tiles, run, with_verdicts=audit is None)
-    kind = REVIEW if audit is None else AUDIT
-    name, home = export_name(kind), opened.path.parent / "clean"
-    folder = (out or home / decisions.run) / name
-    if audit is None:
-        rows = doubtful(decisions, most)
-        exported = export_of(name, kind, opened, tiles, decisions.run, rows)
-    else:
-        sample = draw_sample(decisions, audit, seed)
-        rows = sample.rows
-        exported = export_of(
-            name, kind, opened, tiles, decisions.run, rows, strata=sample.strata, seed=seed, sizes=sample.sizes
-        )
-        if len(rows) < audit:
-            warn(f"{audit} tiles were asked for; there are {len(rows)} that are kept or excluded.")
-    folder.mkdir(parents=True, exist_ok=True)
-    sidecar = write_sidecar(home, exported)
-    files = write_geojsons(folder, opened, tiles, rows, name, decisions if audit is None else None)
+    folder = out or Path("review" if audit is None else "audit")
     if audit is not None:
-        files.insert(0, folder / f"{name}.csv")
-        write_audit_csv(files[0], tiles, rows)
-    if as_json:
-        tell_json(
-            {"export": name, "run": decisions.run, "tiles": len(rows), "files": files, "record": str(sidecar)},
-        )
+        _export_audit(opened, folder, run_name, audit, seed, as_json)
         return
-    tell(f"{len(rows)} tiles of run {decisions.run} in {len(files)} file(s): {folder}")
-    if audit is not None:
-        tell(f"key, which is not for the reader: {sidecar}")
+    decisions = read_decisions(opened, tiles, run_name)
+    rows = doubtful(tiles, decisions, most)
+    _make(folder)
+    write_review_csv(folder / "review.csv", tiles, decisions)
+    files = write_review_qupath(folder, opened, tiles, rows, run=decisions.run, decisions=decisions)
+    if as_json:
+        tell_json({"run": decisions.run, "out": str(folder), "doubtful": len(rows), "files": list(map(str, files))})
+        return
+    tell(
+        f"{folder / 'review.csv'}: every tile of run {decisions.run}; fill in verdict (keep, exclude, relabel), class."
+    )
+    tell(f"{folder}: {len(rows)} doubtful tiles for QuPath in {len(files)} file(s) SLIDE.review.geojson.")
     tell("Next: w2wpath review import FILE")
 
 
+def _export_audit(opened: Any, folder: Path, run_name: str | None, audit: int, seed: int, as_json: bool) -> None:
+    from w2wpath.w2wnet.audit import draw_audit, write_audit, write_key
+    from w2wpath.w2wnet.ledger import new_run, read_decisions
+    from w2wpath.w2wnet.review_qupath import write_review_qupath
+
+    tiles = opened.table()
+    # it is the run that is audited, not what people made of it
+    drawn = draw_audit(read_decisions(opened, tiles, run_name, with_verdicts=False), new_run(), audit, seed)
+    key = opened.path.parent / "clean" / drawn.run / f"audit-{drawn.name}.json"
+    _make(folder)
+    key.parent.mkdir(parents=True, exist_ok=True)
+    write_key(key, tiles, drawn)
+    write_audit(folder / "audit.csv", tiles, drawn)
+    write_review_qupath(folder, opened, tiles, drawn.rows, run=drawn.run, audit=drawn.name)
+    if as_json:
+        tell_json({"audit": drawn.name, "run": drawn.run, "out": str(folder), "key": str(key), **drawn.drawn()})
+        return
+    tell(f"{folder / 'audit.csv'}: {len(drawn.rows)} tiles of run {drawn.run}, in random order, for QuPath too.")
+    tell(f"The key, which the reader must not see: {key}")
+    tell("Next: w2wpath review import FILE (of QuPath with --unchanged keep), then w2wpath review audit")
+
+
 @app.command("import")
-def import_verdicts(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help="CSV, or GeoJSON exported from QuPath.")],
-    who: Who = None,
+def import_(
+    file: Annotated[Path, typer.Argument(help="review.csv or audit.csv filled in, or a GeoJSON out of QuPath.")],
     store: options.Store = Path("tiles.zarr"),
+    who: Who = None,
+    unchanged: Annotated[
+        str | None, typer.Option(metavar="keep", help="Of QuPath: tiles that are as they were are to be kept.")
+    ] = None,
+    exported: Annotated[
+        Path | None,
+        typer.Option(help="Of QuPath: the SLIDE.review.json of the export. [default: the one beside FILE that fits]"),
+    ] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Take verdicts in: review.csv, the table that report.html downloads, or an export that was edited in QuPath.
+    """Add the verdicts of a file to the store. They outlive every later run of clean."""
+    if unchanged not in (None, "keep"):
+        raise typer.BadParameter(f"--unchanged takes keep; got {unchanged!r}")
 
-    All files of one call are one batch. A verdict outlives every later run of clean.
-    """
     from w2wpath.tiles.store import TileStore
-    from w2wpath.w2wnet.audit import score
+    from w2wpath.w2wnet.audit import SOURCE, keys, score_audit
+    from w2wpath.w2wnet.review import read_verdicts_csv
+    from w2wpath.w2wnet.review_qupath import read_verdicts_qupath
     from w2wpath.w2wnet.verdicts import append_verdicts
 
     opened = TileStore.open(store)
-    verdicts, audits, seen = _read(files, opened, opened.table())
-    batch = append_verdicts(opened, verdicts, signer(who), ", ".join(file.name for file in files))
-    counts = Counter(one.verdict for one in verdicts)
-    scores = {one.name: score(one, verdicts) for one in audits}
+    tiles = opened.table()
+    if file.name.lower().endswith(QUPATH):
+        found = read_verdicts_qupath(file, tiles, exported=exported, unchanged=unchanged)
+    else:
+        found = read_verdicts_csv(file, tiles)
+    if not found.verdicts:
+        raise ReviewError(f"{file}: holds no verdict. Fill in the column verdict, or change tiles in QuPath.")
+    source = f"{SOURCE}{found.audit}" if found.audit else file.name
+    batch = append_verdicts(opened, found.verdicts, who=person(who), source=source)
+    key = keys(opened.path.parent / "clean").get(found.audit)
+    scored = None if key is None else score_audit(opened, key)
     if as_json:
-        tell_json(
-            {"batch": batch, "verdicts": counts, **seen, "audits": {name: _facts(s) for name, s in scores.items()}}
-        )
+        audit = None if scored is None else asdict(scored)
+        tell_json({"batch": batch, "file": str(file), "verdicts": found.counts(), "audit": audit})
         return
-    tell(f"{len(verdicts)} verdict(s): {_counted(counts)}")
-    if seen["unchanged"] or seen["strangers"]:
-        tell(f"{seen['unchanged']} tile(s) unchanged; {seen['strangers']} object(s) that are not ours, passed over")
-    for name, found in scores.items():
-        _tell_score(name, found)
-    tell(f"batch {batch}; `w2wpath review undo {batch}` takes it back.")
-    tell(f"Next: {NEXT}")
+    counts = found.counts()
+    tell(f"{file}: {len(found.verdicts)} verdicts ({', '.join(f'{word} {n}' for word, n in counts.items())})")
+    tell(f"batch {batch}. To take it back: w2wpath review undo {batch}")
+    if scored is not None:
+        _tell_audit(scored)
+    elif found.audit:
+        warn(f"the key of audit {found.audit} is not below {opened.path.parent / 'clean'}, so it cannot be scored.")
 
 
-@app.command("undo")
-def undo_verdicts(
-    batch: Annotated[str, typer.Argument(help="Batch of verdicts, as `w2wpath review list` names it.")],
-    who: Who = None,
-    store: options.Store = Path("tiles.zarr"),
-    as_json: options.Json = False,
-) -> None:
-    """Let a batch of verdicts not count; undoing the undo lets it count again. Nothing is deleted."""
+@app.command("audit")
+def audit_(store: options.Store = Path("tiles.zarr"), as_json: options.Json = False) -> None:
+    """Say what the audits found: how many excluded tiles are spurious, and how many kept ones."""
     from w2wpath.tiles.store import TileStore
-    from w2wpath.w2wnet.verdicts import read_verdicts, undo_batch
+    from w2wpath.w2wnet.audit import keys, score_audit
 
     opened = TileStore.open(store)
-    word = undo_batch(opened, batch, signer(who))
-    counting = len(read_verdicts(opened))
+    scored = [score_audit(opened, key) for key in keys(opened.path.parent / "clean").values()]
     if as_json:
-        tell_json({"batch": word, "undoes": batch, "verdicts": counting})
+        tell_json({"audits": [asdict(one) for one in scored]})
         return
-    tell(f"batch {batch} does not count any more; {counting} verdict(s) do.")
-    tell(f"batch {word}; `w2wpath review undo {word}` takes that back.")
-    tell(f"Next: {NEXT}")
+    if not scored:
+        tell("No audit yet. Begin one with `w2wpath review export --audit 100`.")
+    for one in scored:
+        _tell_audit(one)
+
+
+def _tell_audit(one: Scored) -> None:
+    tell(f"audit {one.name} of run {one.run}: {one.answered} of {one.asked} tiles have a verdict (95 % intervals)")
+    tell(f"  spurious among the excluded (precision)  {one.precision}  of {one.precision.n}")
+    tell(f"  spurious among the kept (missed)         {one.missed}  of {one.missed.n}")
+    tell(f"  excluded of all spurious (sensitivity)   {one.sensitivity}")
 
 
 @app.command("list")
-def list_batches(store: options.Store = Path("tiles.zarr"), as_json: options.Json = False) -> None:
-    """Show every batch of verdicts, oldest first."""
+def list_(store: options.Store = Path("tiles.zarr"), as_json: options.Json = False) -> None:
+    """List the batches of verdicts, oldest first."""
     from w2wpath.tiles.store import TileStore
-    from w2wpath.w2wnet.verdicts import batches
+    from w2wpath.w2wnet.verdicts import counting, read_batches
 
-    found = batches(TileStore.open(store))
-    counts = [Counter(verdict.verdict for verdict in one.verdicts) for one in found]
+    batches = read_batches(TileStore.open(store))
+    live = {batch.name for batch in counting(batches)}
     if as_json:
-        facts = ("name", "when", "who", "source", "undoes", "counts")
-        rows = zip(found, counts, strict=True)
-        tell_json({"batches": [{**{key: getattr(one, key) for key in facts}, "verdicts": own} for one, own in rows]})
+        rows = [{**asdict(one), "verdicts": len(one.verdicts), "counts": one.name in live} for one in batches]
+        tell_json({"batches": rows})
         return
-    if not found:
-        tell("no verdicts yet. Next: w2wpath review export")
+    if not batches:
+        tell("No verdict yet. Begin with `w2wpath review export`.")
         return
-    lines = [
-        (
-            one.name,
-            one.when,
-            one.who,
-            f"undo {one.undoes}" if one.undoes else one.source,
-            _counted(own),
-            _yes(one.counts),
-        )
-        for one, own in zip(found, counts, strict=True)
+    header = ["batch", "when", "who", "source", "verdicts", "state"]
+    cells = [
+        [one.name, one.when, one.who, one.source, len(one.verdicts), _state(one.undoes, one.name in live)]
+        for one in batches
     ]
-    tell(table(["batch", "when", "who", "from", "verdicts", "counts"], lines))
+    tell(table(header, cells))
 
 
-def _read(
-    files: Sequence[Path], store: TileStore, tiles: TileTable
-) -> tuple[list[Verdict], list[Exported], dict[str, int]]:
-    """Return verdicts of all files, the audits that they answer, and counts of what a GeoJSON held besides."""
-    from w2wpath.w2wnet.audit import audit_of_csv
-    from w2wpath.w2wnet.review import read_verdicts_csv, tiles_in_csv
-    from w2wpath.w2wnet.review_qupath import AUDIT, read_edited, read_sidecars
-
-    exports = read_sidecars(store.path.parent / "clean")
-    verdicts: list[Verdict] = []
-    audits: dict[str, Exported] = {}
-    seen = {"unchanged": 0, "strangers": 0}
-    for file in files:
-        if file.suffix.lower() == ".csv":
-            verdicts += read_verdicts_csv(file, tiles)
-            audit = audit_of_csv(file, tiles_in_csv(file), exports)
-            used: tuple[Exported, ...] = () if audit is None else (audit,)
-        else:
-            edited = read_edited(file, tiles, exports)
-            verdicts += edited.verdicts
-            used = edited.exports
-            seen = {name: count + getattr(edited, name) for name, count in seen.items()}
-        audits |= {one.name: one for one in used if one.kind == AUDIT}
-    return verdicts, list(audits.values()), seen
+def _state(undoes: str, counts: bool) -> str:
+    if undoes:
+        return f"undoes {undoes}" if counts else f"undoes {undoes}, undone"
+    return "counts" if counts else "undone"
 
 
-def _counted(counts: Counter[str]) -> str:
-    from w2wpath.w2wnet.verdicts import WORDS
+@app.command("undo")
+def undo_(
+    batch: Annotated[str, typer.Argument(help="Name of the batch, of review list.")],
+    store: options.Store = Path("tiles.zarr"),
+    who: Who = None,
+    as_json: options.Json = False,
+) -> None:
+    """Undo a batch of verdicts by a further entry; undone already, it comes back."""
+    from w2wpath.tiles.store import TileStore
+    from w2wpath.w2wnet.verdicts import counting, read_batches, undo_batch
 
-    return ", ".join(f"{counts[word]} {word}" for word in WORDS if counts[word])
-
-
-def _yes(counts: bool) -> str:
-    return "yes" if counts else "no"
-
-
-def _facts(found: Score) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    return asdict(found)
-
-
-def _tell_score(name: str, found: Score) -> None:
-    tell(f"{name}: {found.answered} of {found.asked} tiles have a verdict")
-    tell(f"  excluded tiles that the reader rejects too: {_share(found.precision)}")
-    tell(f"  kept tiles that the reader rejects: {_share(found.missed)}")
-    known = found.sensitivity == found.sensitivity
-    tell(f"  estimated share of spurious tiles found: {f'{found.sensitivity:.1%}' if known else 'not known'}")
+    opened = TileStore.open(store)
+    entry = undo_batch(opened, batch, person(who))
+    counts = batch in {one.name for one in counting(read_batches(opened))}
+    if as_json:
+        tell_json({"batch": batch, "counts": counts, "entry": entry.name})
+        return
+    tell(f"batch {batch}: {'counts again' if counts else 'undone'}. `w2wpath review undo {batch}` turns this round.")
 
 
-def _share(one: Estimate) -> str:
-    return f"{one.value:.1%} (95 % interval {one.low:.1%} to {one.high:.1%}, {one.n} tiles)" if one.n else "none read"
+def _make(folder: Path) -> None:
+    """Make the folder of an export; what may hold a person's work is not written over."""
+    if folder.exists():
+        raise ReviewError(f"{folder}: is there already, perhaps with edited files. Choose another folder with -o.")
+    folder.mkdir(parents=True)

@@ -1,7 +1,8 @@
-"""``w2wpath undo``: a run of clean does not count, or counts again; nothing is deleted."""
+"""``w2wpath undo``: take the last run of clean back, or bring one back."""
 
 from __future__ import annotations
 
+import getpass
 from pathlib import Path
 from typing import Annotated
 
@@ -11,49 +12,41 @@ from w2wpath.cli import options
 from w2wpath.cli.console import tell, tell_json
 
 NAME = "undo"
+Who = Annotated[str | None, typer.Option(help="Whose decision it is. [default: the login name]")]
+
+
+def person(who: str | None) -> str:
+    """Return the name given, else the login name."""
+    if who:
+        return who
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container may have no name for its user
+        return "unknown"
 
 
 def run(
-    run_name: Annotated[str | None, typer.Argument(metavar="[RUN]", help="Run of clean. [default: the newest]")] = None,
-    redo: Annotated[
-        bool, typer.Option("--redo", help="Let the run count again. [default: the one undone last]")
-    ] = False,
-    who: Annotated[str | None, typer.Option(help="Who says so. [default: the name you are logged in with]")] = None,
+    run_name: Annotated[
+        str | None, typer.Argument(metavar="[RUN]", help="Run of clean. [default: the newest that is not undone]")
+    ] = None,
     store: options.Store = Path("tiles.zarr"),
+    who: Who = None,
     as_json: options.Json = False,
 ) -> None:
-    """Undo a run of clean: the run before it is the newest again, as it was.
+    """Undo a run of clean: the run before it holds again. Undoing a run that is undone brings it back.
 
-    The word is added to the store with name and time; no decision is changed or deleted.
+    Nothing is deleted; an entry is added to the store. Verdicts of people are not touched: see review undo.
     """
     from w2wpath.tiles.store import TileStore
-    from w2wpath.w2wnet.ledger import redo_run, runs, undo_run, undone_runs
+    from w2wpath.w2wnet.ledger import runs, undo_run, undone_runs
 
     opened = TileStore.open(store)
-    named = signer(who)
-    done = redo_run(opened, run_name, named) if redo else undo_run(opened, run_name, named)
-    undone = undone_runs(opened)
-    current = [one for one in runs(opened) if one not in undone]
+    of_run, undone = undo_run(opened, run_name, person(who))
+    away = undone_runs(opened)
+    left = [one for one in runs(opened) if one not in away]
+    holds = left[-1] if left else None
     if as_json:
-        tell_json({"run": done, "undone": not redo, "who": named, "counting": current, "not_counting": undone})
+        tell_json({"store": str(store), "run": of_run, "undone": undone, "holds": holds})
         return
-    tell(f"run {done} {'counts again' if redo else 'is undone'}.")
-    tell(f"newest run that counts: {current[-1] if current else 'none'}")
-
-
-def signer(who: str | None) -> str:
-    """Return who signs what is added to a store: `who`, or the name of the account.
-
-    Raises
-    ------
-    RunError
-        None was given and the account has no name, as in some containers.
-    """
-    from getpass import getuser
-
-    from w2wpath.errors import RunError
-
-    try:
-        return who or getuser()
-    except (KeyError, OSError) as error:
-        raise RunError("who says so is not known: this account has no name. Pass --who.") from error
+    tell(f"run {of_run}: {'undone' if undone else 'brought back'}. `w2wpath undo {of_run}` turns this round.")
+    tell(f"Now run {holds} holds." if holds else "No run holds now.")

@@ -162,7 +162,7 @@ def _tile(tile: TileObject) -> str:
         if not math.isfinite(value):
             raise NonFiniteScoreError(f"tile at x={tile.x}, y={tile.y}: measurement {name!r} is {value}, not a number.")
         measured.append(f"{_quoted(name)}:{round(float(value), 4)!r}")
-    metadata = f',"metadata":{json.dumps(dict(tile.metadata), separators=(",", ":"))}' if tile.metadata else ""
+    metadata = f',"metadata":{json.dumps(dict(tile.metadata))}' if tile.metadata else ""
     # `:d` refuses what is no whole number
     return (
         f'{{"type":"Feature","id":"{tile.object_id}","geometry":{{"type":"Polygon","coordinates":'

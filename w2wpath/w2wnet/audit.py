@@ -1,128 +1,197 @@
-"""A blinded audit: a random mix of kept and excluded tiles whose reader cannot tell which is which, and its score."""
+"""A blinded audit: a random mix of kept and excluded tiles, whose verdicts say how often cleaning was right."""
 
 from __future__ import annotations
 
-import csv
-import io
-import uuid
-from collections.abc import Sequence
+import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.errors import ReviewError
 from w2wpath.provenance import write_whole
-from w2wpath.tiles.store import TileTable
-from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, STATES, Decisions
+from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, Decisions
 from w2wpath.w2wnet.metrics import Estimate, wilson
-from w2wpath.w2wnet.review import ANSWER, PLACE, place_of
-from w2wpath.w2wnet.review_qupath import AUDIT, Exported, halves
-from w2wpath.w2wnet.verdicts import Verdict
+from w2wpath.w2wnet.review import as_csv, tile_uuid, where
+from w2wpath.w2wnet.verdicts import KEEP, counting, latest, read_batches
 
-# the patient's name may tell who was cleaned most
-COLUMNS = (*(name for name in PLACE if name != "patient"), *ANSWER)
+STRATA = {"excluded": EXCLUDED, "kept": KEPT}
+HEADER = ("tile_id", "slide", "x0", "y0", "side0", "label", "audit", "verdict", "class")
+SOURCE = "audit "
+"""Batches of verdicts whose source begins so belong to the audit of the name that follows."""
 
 
 @dataclass(frozen=True)
-class Sample:
-    """Rows of an audit in the order in which they are shown, the stratum of each, and the sizes of the strata."""
+class Audit:
+    """Which tiles were drawn, by stratum, and how many each stratum has.
 
+    Attributes
+    ----------
+    rows
+        (n,) rows of the table in the random order in which they are shown.
+    stratum
+        (n,) names, of :data:`STRATA`.
+    population
+        Number of tiles by stratum.
+    """
+
+    name: str
+    run: str
+    seed: int
     rows: NDArray[np.intp]
-    strata: tuple[str, ...]
-    sizes: dict[str, int]
+    stratum: tuple[str, ...]
+    population: dict[str, int]
+
+    def drawn(self) -> dict[str, int]:
+        """Count the drawn tiles by stratum."""
+        return {name: self.stratum.count(name) for name in STRATA}
 
 
 @dataclass(frozen=True)
-class Score:
-    """What an audit says of a run of clean.
+class Scored:
+    """What an audit found.
 
     Attributes
     ----------
     precision
-        Share of excluded tiles that the reader would exclude or relabel too.
+        Share of the excluded tiles that the reader found spurious, with Wilson's 95 % interval.
     missed
-        Share of kept tiles that the reader would exclude or relabel. Both with Wilson's 95 % intervals.
+        Share of the kept tiles that the reader found spurious, likewise.
     sensitivity
-        Estimated share of all spurious tiles that were excluded, each stratum weighed by its size; NaN where a stratum
-        has tiles and none of them was read, or no tile is spurious. Undecided tiles are in neither stratum.
-    asked, answered
-        Number of tiles in the audit, and of those with a verdict.
+        Share of all spurious tiles that are excluded, from both shares weighted by the sizes of their strata; low and
+        high are spanned by the ends of the two intervals.
     """
 
-    precision: Estimate
-    missed: Estimate
-    sensitivity: float
+    name: str
+    run: str
     asked: int
     answered: int
+    precision: Estimate
+    missed: Estimate
+    sensitivity: Estimate
 
 
-def draw_sample(decisions: Decisions, n: int, seed: int = 0) -> Sample:
-    """Draw `n` judged tiles, half of them excluded and half kept where there are enough, and shuffle them.
+def draw_audit(decisions: Decisions, name: str, n: int, seed: int) -> Audit:
+    """Draw `n` tiles at random, half of them excluded and half kept, or more of one where the other has too few.
+
+    Tiles that are stale, undecided, or were not judged are not drawn.
 
     Raises
     ------
     ReviewError
-        There is neither a kept nor an excluded tile.
+        There is no tile to draw.
     """
-    strata = {
-        STATES[state]: np.flatnonzero(decisions.judged & ~decisions.stale & (decisions.state == state))
-        for state in (EXCLUDED, KEPT)
-    }
-    sizes = {name: len(rows) for name, rows in strata.items()}
-    if not sum(sizes.values()):
-        raise ReviewError(f"run {decisions.run}: has neither a kept nor an excluded tile to audit. Run it again.")
-    shares = halves(n, *sizes.values())
-    drawing = np.random.default_rng([seed, 0])
-    drawn = [drawing.choice(rows, share, replace=False) for rows, share in zip(strata.values(), shares, strict=True)]
-    # sorted and shuffled by a stream of its own: the order tells nothing of what was drawn from where
-    rows = np.random.default_rng([seed, 1]).permutation(np.sort(np.concatenate(drawn)))
-    return Sample(rows, tuple(STATES[decisions.state[i]] for i in rows), sizes)
+    random = np.random.default_rng(seed)
+    fresh = decisions.judged & ~decisions.stale
+    pools = {stratum: np.flatnonzero(fresh & (decisions.state == code)) for stratum, code in STRATA.items()}
+    excluded, kept = map(len, pools.values())
+    few = min(n // 2, excluded)
+    of_kept = min(n - few, kept)
+    of_excluded = min(n - of_kept, excluded)
+    sizes = (("excluded", of_excluded), ("kept", of_kept))
+    if of_excluded + of_kept == 0:
+        raise ReviewError(f"run {decisions.run}: has no tile to audit. Run `w2wpath clean` again.")
+    drawn = [random.choice(pools[name], size, replace=False) for name, size in sizes]
+    rows, strata = np.concatenate(drawn), np.repeat(list(STRATA), [size for _, size in sizes])
+    order = random.permutation(len(rows))
+    population = {stratum: len(pool) for stratum, pool in pools.items()}
+    return Audit(name, decisions.run, seed, rows[order], tuple(strata[order].tolist()), population)
 
 
-def write_audit_csv(path: Path, table: TileTable, rows: NDArray[np.intp]) -> None:
-    """Write the tiles of an audit for its reader: where each lies and its label, and nothing of what was decided.
+def write_audit(path: Path, table: TileTable, audit: Audit) -> None:
+    """Write the table that the reader fills in; it says nothing of what was decided.
 
     Raises
     ------
     DiskError
         There is no room.
     """
-    text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    for i in rows:
-        place = dict(zip(PLACE, place_of(table, i), strict=True))
-        lines.writerow([place.get(name, "") for name in COLUMNS])
-    write_whole(path, text.getvalue())
+    lines = ([*_without_patient(where(table, i)), audit.name, "", ""] for i in audit.rows.tolist())
+    write_whole(path, as_csv(HEADER, lines))
 
 
-def audit_of_csv(path: Path, listed: set[bytes], exports: Sequence[Exported]) -> Exported | None:
-    """Return the audit that a CSV answers: the one that its name begins with, or else that lists the same tiles."""
-    audits = [export for export in reversed(exports) if export.kind == AUDIT]
-    named = (one for one in audits if path.name.startswith(one.name))
-    same = (one for one in audits if {uuid.UUID(tile.tile_id).bytes for tile in one.tiles} == listed)
-    return next(named, None) or next(same, None)
+def write_key(path: Path, table: TileTable, audit: Audit) -> None:
+    """Write what the reader must not see: the stratum of each tile, and what a tile of each stratum stands for.
+
+    Raises
+    ------
+    DiskError
+        There is no room.
+    """
+    drawn = audit.drawn()
+    strata = {
+        name: {"tiles": size, "drawn": drawn[name], "weight": size / drawn[name] if drawn[name] else None}
+        for name, size in audit.population.items()
+    }
+    ids = [str(tile_uuid(table, i)) for i in audit.rows.tolist()]
+    key = {"audit": audit.name, "run": audit.run, "seed": audit.seed, "strata": strata}
+    write_whole(path, json.dumps({**key, "tiles": dict(zip(ids, audit.stratum, strict=True))}, indent=1) + "\n")
 
 
-def score(audit: Exported, verdicts: Sequence[Verdict]) -> Score:
-    """Score a run of clean by the verdicts of an audit's reader; those on other tiles do not count."""
-    spurious = {one.tile_id: one.verdict != "keep" for one in verdicts}
-    read = [(tile.stratum, spurious.get(uuid.UUID(tile.tile_id).bytes)) for tile in audit.tiles]
-    sizes = audit.sizes or {}
-
-    def share(stratum: str) -> Estimate:
-        said = [answer for own, answer in read if own == stratum and answer is not None]
-        return wilson(sum(said), len(said))
-
-    precision, missed = share(STATES[EXCLUDED]), share(STATES[KEPT])
-    found = _weighed(precision, sizes.get(STATES[EXCLUDED], 0))
-    lost = _weighed(missed, sizes.get(STATES[KEPT], 0))
-    sensitivity = found / (found + lost) if found + lost > 0 else float("nan")
-    return Score(precision, missed, sensitivity, len(read), sum(answer is not None for _, answer in read))
+def keys(home: Path) -> dict[str, Path]:
+    """Return the keys of the audits below ``clean/`` by name, oldest first."""
+    found = {path.stem.removeprefix("audit-"): path for path in home.glob("*/audit-*.json")}
+    return dict(sorted(found.items()))
 
 
-def _weighed(share: Estimate, size: int) -> float:
-    """Return how many tiles of a stratum are spurious; none of none."""
-    return share.value * size if size else 0.0
+def score_audit(store: TileStore, key: Path) -> Scored:
+    """Score the verdicts that were given in an audit: keep says that a tile is good, the others that it is spurious.
+
+    Raises
+    ------
+    ReviewError
+        The key is not readable.
+    StoreError
+        A verdict is damaged.
+    """
+    about = _read_key(key)
+    own = [batch for batch in counting(read_batches(store)) if batch.source == f"{SOURCE}{about['audit']}"]
+    said = {one.hex(): verdict.verdict != KEEP for one, verdict in latest(own).items()}
+    answers = [
+        (stratum, said[hex_]) for one, stratum in about["tiles"].items() if (hex_ := one.replace("-", "")) in said
+    ]
+    of = {name: [spurious for stratum, spurious in answers if stratum == name] for name in STRATA}
+    precision, missed = (wilson(sum(of[name]), len(of[name])) for name in STRATA)
+    sizes = {name: int(about["strata"][name]["tiles"]) for name in STRATA}
+    return Scored(
+        about["audit"],
+        about["run"],
+        len(about["tiles"]),
+        len(answers),
+        precision,
+        missed,
+        sensitivity(precision, missed, sizes["excluded"], sizes["kept"]),
+    )
+
+
+def sensitivity(precision: Estimate, missed: Estimate, excluded: int, kept: int) -> Estimate:
+    """Estimate the share of spurious tiles that are excluded, of so many excluded and kept ones.
+
+    NaN where a stratum has tiles and no answer, or nothing spurious was found.
+    """
+
+    def share(found: float, lost: float) -> float:
+        hits, misses = (size * rate if size else 0.0 for size, rate in ((excluded, found), (kept, lost)))
+        return hits / (hits + misses) if hits + misses > 0 else float("nan")
+
+    low, high = share(precision.low, missed.high), share(precision.high, missed.low)
+    return Estimate(share(precision.value, missed.value), low, high, precision.n + missed.n)
+
+
+def _without_patient(cells: list[Any]) -> list[Any]:
+    return [*cells[:2], *cells[3:]]
+
+
+def _read_key(path: Path) -> dict[str, Any]:
+    try:
+        found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+        if not {"audit", "run", "strata", "tiles"} <= found.keys() or not set(STRATA) <= found["strata"].keys():
+            raise ValueError("parts of it are missing")
+    except (OSError, ValueError, AttributeError, TypeError) as error:
+        raise ReviewError(
+            f"{path}: the key of the audit cannot be read ({error}). Bring it back from a copy."
+        ) from None
+    return found

@@ -1,11 +1,17 @@
-"""Append-only decisions: which tiles a run keeps, excludes or leaves undecided, and why."""
+"""Append-only decisions in the store: written by runs of `clean`, undone by further entries, read for the tiles of now.
+
+::
+
+    tiles.zarr/decisions/<run>/<slide>/    the columns of Decisions; attributes of the run: about, slides
+    tiles.zarr/undone/<UTC time>-<6 hex>/  attributes: run, undone (false brings it back), who, when
+"""
 
 from __future__ import annotations
 
 import json
 import secrets
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -15,110 +21,44 @@ from numpy.typing import NDArray
 
 from w2wpath.errors import RunError, StoreError
 from w2wpath.tiles.store import EVERY_CHUNK, TileStore, TileTable
-from w2wpath.w2wnet.journal import append, entries, read_whole
-from w2wpath.w2wnet.verdicts import Verdict, read_verdicts, rows_of
+from w2wpath.w2wnet.decisions import (
+    EXCLUDED,
+    FLAGS,
+    KEPT,
+    REASONS,
+    STATES,
+    UNDECIDED,
+    Decisions,
+    Since,
+    require_fresh,
+)
+from w2wpath.w2wnet.journal import entries, next_entry
+from w2wpath.w2wnet.verdicts import effective, ids_of, overlay, whole_column
 
-KEPT, EXCLUDED, UNDECIDED = 0, 1, 2
-STATES = ("kept", "excluded", "undecided")
-REASONS = ("", "label", "uncertain", "tie", "no label", "focus", "background", "colour", "new", "stale", "review")
-"""``label``: the draws name another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
-``no label``: the tile carries none and was not judged; ``focus``, ``background``, ``colour``: its image quality;
-``new``: the run did not judge it; ``stale``: its label or shares changed after it was judged; ``review``: a reviewer
-said so. Ledgers hold indices into this: add at the end only."""
-FLAGS = ("", "uncertain", "focus", "background", "colour")
-"""Why a tile would be masked on a slide of an unseen patient; "" where it would not."""
+__all__ = [
+    "COLUMNS",
+    "EXCLUDED",
+    "FLAGS",
+    "KEPT",
+    "REASONS",
+    "STATES",
+    "UNDECIDED",
+    "Decisions",
+    "Since",
+    "new_run",
+    "read_decisions",
+    "require_fresh",
+    "runs",
+    "undo_run",
+    "undone_runs",
+    "vote",
+    "write_decisions",
+]
+
 COLUMNS = ("state", "reason", "votes", "fold", "severity", "score", "probs", "u", "unseen", "label", "area_share")
 UNDONE = "undone"
-
-
-@dataclass(frozen=True)
-class Decisions:
-    """One run's decisions on the n tiles of a table.
-
-    Attributes
-    ----------
-    state, reason
-        (n,) uint8, indices into STATES and REASONS.
-    votes
-        (n, folds) int8: 1 the fold's Wise excludes the tile, 0 it keeps it, -1 the tile was not in its training side.
-    fold
-        (n,) int16 test fold, -1 where not judged.
-    severity
-        (n, 5) float32 for each of :data:`~w2wpath.w2wnet.decide.REASONS`: mean over the votes of how far the tile lies
-        beyond the cut of that kind, which excludes above 1; NaN where not judged.
-    score
-        (n,) float32 mean over the votes of the worst severity; NaN where not judged.
-    probs
-        (n, k) float32 mean draw of the fold's Wise, which never saw the patient; NaN where not judged.
-    u
-        (n,) float32 out-of-fold predictive uncertainty of those draws; NaN where not judged.
-    unseen
-        (n, 4) float32 for each of ``FLAGS[1:]``: how far the tile lies beyond the cut at which it would be masked on a
-        slide, judged without its label by what never saw the patient; NaN where not judged.
-    label, area_share
-        (n,) int16 and (n, C) float32: the label and shares that were judged.
-    about
-        Settings, fold table, thresholds, stop records, hash of the store.
-    stale
-        (n,) bool: the run, or the reviewer, judged another label or other shares than the tile has now. Not stored.
-    trained_as
-        (n,) int16 labels to train on, where they may be others than those that were judged. Not stored.
-    gone
-        Number of tiles that the run judged and the store no longer has. Not stored.
-    """
-
-    run: str
-    state: NDArray[np.uint8]
-    reason: NDArray[np.uint8]
-    votes: NDArray[np.int8]
-    fold: NDArray[np.int16]
-    severity: NDArray[np.float32]
-    score: NDArray[np.float32]
-    probs: NDArray[np.float32]
-    u: NDArray[np.float32]
-    unseen: NDArray[np.float32]
-    label: NDArray[np.int16]
-    area_share: NDArray[np.float32]
-    about: Mapping[str, Any]
-    stale: NDArray[np.bool_] = field(default_factory=lambda: np.zeros(0, dtype=np.bool_))
-    trained_as: NDArray[np.int16] | None = None
-    gone: int = 0
-
-    def __post_init__(self) -> None:
-        """Let no tile be stale where nothing else was said."""
-        if not self.stale.size:
-            object.__setattr__(self, "stale", np.zeros(len(self.state), dtype=np.bool_))
-
-    @property
-    def training_label(self) -> NDArray[np.int16]:
-        """The label (n,) to train on: the tile's own or, where a reviewer gave it another, that; -1 for none."""
-        return self.label if self.trained_as is None else self.trained_as
-
-    @property
-    def judged(self) -> NDArray[np.bool_]:
-        """Which tiles (n,) carried a label and were judged."""
-        return np.asarray(self.label >= 0)
-
-    @property
-    def predicted(self) -> NDArray[np.int16]:
-        """The class (n,) that the out-of-fold mean draw names, -1 where not judged."""
-        named = np.nan_to_num(self.probs, nan=-1.0).argmax(axis=1)
-        return np.where(self.judged, named, -1).astype(np.int16)
-
-    @property
-    def flag(self) -> NDArray[np.uint8]:
-        """Index (n,) into FLAGS: the worst of `unseen` where it exceeds 1, else 0."""
-        worst = np.nan_to_num(self.unseen, nan=0.0)
-        return np.where(worst.max(axis=1) > 1.0, worst.argmax(axis=1) + 1, 0).astype(np.uint8)
-
-    def for_training(self) -> NDArray[np.intp]:
-        """Return the rows to train on: kept and undecided tiles that carry a label."""
-        return np.flatnonzero((self.state != EXCLUDED) & (self.training_label >= 0))
-
-    def counts(self) -> dict[str, int]:
-        """Count the judged tiles by state."""
-        judged = self.label >= 0
-        return {name: int((judged & (self.state == code)).sum()) for code, name in enumerate(STATES)}
+_UNJUDGED = {"state": UNDECIDED, "reason": REASONS.index("no label"), "votes": -1, "fold": -1, "label": -1}
+"""Values of a tile that a run has not seen; the others are NaN."""
 
 
 def new_run() -> str:
@@ -140,9 +80,9 @@ def write_decisions(store: TileStore, table: TileTable, decisions: Decisions) ->
     DiskError
         There is no room.
     """
+    about = {"about": json.loads(json.dumps(decisions.about)), "slides": list(table.slides)}
     with store.publish(f"decisions/{decisions.run}") as folder:
-        about = json.loads(json.dumps(decisions.about))
-        root = zarr.open_group(folder, mode="w", attributes={"about": about, "slides": list(table.slides)})
+        root = zarr.open_group(folder, mode="w", attributes=about)
         for index, slide in enumerate(table.slides):
             rows = np.flatnonzero(table.slide == index)
             group = root.create_group(slide)
@@ -152,201 +92,194 @@ def write_decisions(store: TileStore, table: TileTable, decisions: Decisions) ->
 
 
 def runs(store: TileStore) -> list[str]:
-    """Return the runs in the store, oldest first, undone or not."""
-    home = store.path / "decisions"
-    return sorted(entry.name for entry in home.iterdir() if entry.is_dir()) if home.is_dir() else []
+    """Return the runs in the store, oldest first, those that were undone too."""
+    return entries(store, "decisions")
 
 
-def undone_runs(store: TileStore) -> list[str]:
-    """Return the runs that were undone and not redone, in the order in which they were."""
-    undone: dict[str, None] = {}
-    for entry in entries(store, UNDONE):
-        undone.pop(entry.about["run"], None)
-        if entry.about["undone"]:
-            undone[entry.about["run"]] = None
-    return list(undone)
+def undone_runs(store: TileStore) -> set[str]:
+    """Return the runs that are undone at present: of the entries on a run the last one holds.
+
+    Raises
+    ------
+    StoreError
+        An entry is damaged.
+    """
+    last: dict[str, bool] = {}
+    for name in entries(store, UNDONE):
+        try:
+            about = zarr.open_group(store.path / UNDONE / name, mode="r").attrs.asdict()
+            last[str(about["run"])] = bool(about["undone"])
+        except Exception as error:
+            raise StoreError(
+                f"{store.path}: the entry {UNDONE}/{name} cannot be read ({type(error).__name__}: {error}). "
+                "Bring it back from a copy, or remove it and undo its run again."
+            ) from error
+    return {run for run, undone in last.items() if undone}
 
 
-def undo_run(store: TileStore, run: str | None, who: str) -> str:
-    """Add the word that a run does not count (None: the newest that does) and return its name; nothing else changes.
+def undo_run(store: TileStore, run: str | None, who: str) -> tuple[str, bool]:
+    """Undo a run by a further entry; undone already, it comes back. None takes the newest that is not undone.
+
+    Returns
+    -------
+    tuple
+        The run, and whether it is undone now.
 
     Raises
     ------
     RunError
-        There is no such run, or it is undone already.
+        There is no such run, or None is left to undo.
+    DiskError
+        There is no room.
     """
-    known, undone = _known_runs(store), undone_runs(store)
-    run = _named(store, known, run) if run else _newest(store, known, undone)
-    if run in undone:
-        raise RunError(f"{store.path}: run {run} is undone already. `w2wpath undo {run} --redo` takes that back.")
-    append(store, UNDONE, {"run": run, "undone": True, "who": who}, {})
-    return run
-
-
-def redo_run(store: TileStore, run: str | None, who: str) -> str:
-    """Add the word that an undone run counts again (None: the one undone last) and return its name.
-
-    Raises
-    ------
-    RunError
-        There is no such run, or it is not undone.
-    """
-    known, undone = _known_runs(store), undone_runs(store)
-    if run is None and not undone:
-        raise RunError(f"{store.path}: no run is undone. Nothing was written.")
-    run = _named(store, known, run) if run else undone[-1]
-    if run not in undone:
-        raise RunError(f"{store.path}: run {run} is not undone. Nothing was written.")
-    append(store, UNDONE, {"run": run, "undone": False, "who": who}, {})
-    return run
+    run = _found(store, run)
+    undone = run not in undone_runs(store)
+    when = datetime.now(UTC).isoformat(timespec="seconds")
+    with store.publish(f"{UNDONE}/{next_entry(store, UNDONE)}") as folder:
+        zarr.open_group(folder, mode="w", attributes={"run": run, "undone": undone, "who": who, "when": when})
+    return run, undone
 
 
 def read_decisions(
     store: TileStore, table: TileTable, run: str | None = None, *, with_verdicts: bool = True
 ) -> Decisions:
-    """Read a run's decisions, matched to `table` by tile id; None takes the newest run that is not undone.
+    """Read a run's decisions in the order of `table`, tile by tile id; None takes the newest that is not undone.
 
-    Tiles that the run did not judge, or judged with another label or other shares, are undecided, as ``new`` or
-    ``stale``; those that are gone are counted.
+    A tile whose label or area shares have changed since it was judged is stale and undecided, and keeps its scores; a
+    labelled tile that the run did not judge is undecided. Of a class that the table no longer has the probabilities
+    are left out.
 
     Parameters
     ----------
     with_verdicts
-        Put the verdicts of reviewers over what the run decided; one that was given on another label than the tile has
-        now is not taken: the tile is stale.
+        Give what people said of a tile the last word.
 
     Raises
     ------
     RunError
-        There is no run, or it judged the tiles of another store.
+        There is no run, or it shares no tile with the table: it belongs to another store.
     StoreError
-        The decisions are damaged.
+        The run, or a verdict, is damaged.
     """
-    known = _known_runs(store)
-    run = _named(store, known, run) if run else _newest(store, known, undone_runs(store))
-    about, columns = _stored(store, run)
-    tile_id = columns.pop("tile_id")
-    at = _matches(tile_id, table.tile_id)
-    if not (at >= 0).any():
-        raise RunError(
-            f"{store.path}: run {run} judged tiles of another store: none of its {len(tile_id)} tiles is here. "
-            "Run `w2wpath clean` again."
-        )
-    decisions = _aligned(run, about, columns, at, table)
-    return _reviewed(decisions, table, read_verdicts(store)) if with_verdicts else decisions
-
-
-def require_fresh(decisions: Decisions, allow_stale: bool) -> None:
-    """Check that no label has changed since it was judged, unless that is allowed.
-
-    Raises
-    ------
-    RunError
-        Some have.
-    """
-    if decisions.stale.any() and not allow_stale:
-        raise RunError(
-            f"run {decisions.run}: {int(decisions.stale.sum())} tiles have another label, or other shares, than when "
-            "they were judged. Run `w2wpath clean` again, and review again those that had a verdict; or pass "
-            "--allow-stale to `w2wpath train` to train on the labels that they have now."
-        )
-
-
-def _known_runs(store: TileStore) -> list[str]:
-    if known := runs(store):
-        return known
-    raise RunError(f"{store.path}: has not been cleaned. Run `w2wpath clean` first.")
-
-
-def _named(store: TileStore, known: Sequence[str], run: str) -> str:
-    if run in known:
-        return run
-    raise RunError(f"{store.path}: has no run {run!r}. Its runs are {', '.join(known)}.")
-
-
-def _newest(store: TileStore, known: Sequence[str], undone: Sequence[str]) -> str:
-    if current := [run for run in known if run not in undone]:
-        return current[-1]
-    raise RunError(
-        f"{store.path}: every run is undone. Take that back with `w2wpath undo --redo`, or run `w2wpath clean`."
-    )
-
-
-def _stored(store: TileStore, run: str) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    """Read what a run said of itself and its columns, tile_id too, slide after slide."""
+    run = _found(store, run)
     try:
-        root = zarr.open_group(store.path / "decisions" / run, mode="r")
-        attributes: dict[str, Any] = root.attrs.asdict()
-        slides = attributes.get("slides") or sorted(root.group_keys())  # ledgers of before have no list
-        columns = {
-            name: np.concatenate([read_whole(root, f"{slide}/{name}") for slide in slides])
-            for name in (*COLUMNS, "tile_id")
-        }
-        return attributes["about"], columns
+        stored = _read(store, run)
+        # runs of a store whose classes were never noted have those of now
+        classes = tuple(stored.about.get("classes") or table.classes)
+        match = _match(stored, table)
+        if not (match >= 0).any():
+            raise RunError(
+                f"{store.path}: run {run} shares no tile with it, so it is the ledger of another store. "
+                "Run `w2wpath clean` for this one."
+            )
+        decisions = _aligned(run, stored, classes, match, table)
+    except RunError:
+        raise
     except Exception as error:
         raise StoreError(
             f"{store.path}: the decisions of run {run} cannot be read ({type(error).__name__}: {error}). "
             "Run `w2wpath clean` again."
         ) from error
+    return overlay(decisions, table, effective(store)) if with_verdicts else decisions
 
 
-def _matches(stored_id: NDArray[np.uint8], tile_id: NDArray[np.uint8]) -> NDArray[np.intp]:
-    """Return for each row of `tile_id` (n, 16) the row of `stored_id` (m, 16) of the same id, -1 for none."""
-    if np.array_equal(stored_id, tile_id):
-        return np.arange(len(tile_id))
-    row_of = {one.tobytes(): row for row, one in enumerate(stored_id)}
-    return np.array([row_of.get(one.tobytes(), -1) for one in tile_id], dtype=np.intp)
+# aligning what is stored with the tiles of now ----------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """A run as it lies on disk: slides by name, and for each of its tiles the slide's index, the id and the columns."""
+
+    about: Mapping[str, Any]
+    slides: Sequence[str]
+    slide: NDArray[np.intp]
+    tile_id: NDArray[np.uint8]
+    columns: Mapping[str, NDArray[Any]]
+
+
+def _found(store: TileStore, run: str | None) -> str:
+    known = runs(store)
+    if not known:
+        raise RunError(f"{store.path}: has not been cleaned. Run `w2wpath clean` first.")
+    if run is None:
+        undone = undone_runs(store)
+        if not (left := [one for one in known if one not in undone]):
+            raise RunError(
+                f"{store.path}: every run is undone ({', '.join(known)}). "
+                "Bring one back with `w2wpath undo RUN`, or run `w2wpath clean`."
+            )
+        return left[-1]
+    if run not in known:
+        raise RunError(f"{store.path}: has no run {run!r}. Its runs are {', '.join(known)}.")
+    return run
+
+
+def _read(store: TileStore, run: str) -> _Stored:
+    root = zarr.open_group(store.path / "decisions" / run, mode="r")
+    attributes: dict[str, Any] = root.attrs.asdict()
+    about: dict[str, Any] = attributes["about"]
+    slides: list[str] = attributes.get("slides") or sorted(root.group_keys())
+    ids = [whole_column(root, f"{slide}/tile_id") for slide in slides]
+    columns = {name: np.concatenate([whole_column(root, f"{slide}/{name}") for slide in slides]) for name in COLUMNS}
+    of_slide = np.repeat(np.arange(len(slides)), [len(own) for own in ids])
+    if any(len(values) != len(of_slide) for values in columns.values()):
+        raise ValueError("its columns are not equally long")
+    return _Stored(about, slides, of_slide, np.concatenate(ids), columns)
+
+
+def _match(stored: _Stored, table: TileTable) -> NDArray[np.intp]:
+    """Return the stored row (n,) of each tile of the table, -1 for none."""
+    if np.array_equal(stored.tile_id, table.tile_id):
+        return np.arange(table.n)
+    joined = stored.tile_id.tobytes()
+    ids = [joined[at : at + 16] for at in range(0, len(joined), 16)]
+    by_id = {one: i for i, one in enumerate(ids)}
+    # copies of one slide under two names have the same ids: each keeps its own
+    by_name = {(stored.slides[at], one): i for i, (at, one) in enumerate(zip(stored.slide.tolist(), ids, strict=True))}
+    wanted = zip(table.slide.tolist(), ids_of(table), strict=True)
+    rows = [by_name.get((table.slides[at], one), by_id.get(one, -1)) for at, one in wanted]
+    return np.array(rows, dtype=np.intp)
 
 
 def _aligned(
-    run: str, about: Mapping[str, Any], columns: Mapping[str, NDArray[Any]], at: NDArray[np.intp], table: TileTable
+    run: str, stored: _Stored, classes: tuple[str, ...], match: NDArray[np.intp], table: TileTable
 ) -> Decisions:
-    """Take rows `at` of `columns`, none of those that are -1; mark what is new in `table` and what it has otherwise."""
-    blank = {"u": UNDECIDED, "i": -1, "f": np.nan}
-    found = {}
-    for name, values in columns.items():
-        found[name] = values[at]
-        found[name][at < 0] = blank[values.dtype.kind]
-    found["reason"][at < 0] = REASONS.index("no label")
-    was_judged = found["label"] >= 0
-    _renumber(found, about.get("classes", table.classes), table.classes)
-    other = (found["label"] != table.label) | (found["area_share"] != table.area_share).any(axis=1)
-    gone_class = found["label"] < 0
-    stale, new = was_judged & (other | gone_class), ~was_judged & (table.label >= 0)
-    found["state"][stale | new] = UNDECIDED
-    for why, rows in (("stale", stale), ("new", new)):
-        found["reason"][rows] = REASONS.index(why)
-    gone = len(columns["label"]) - len(np.unique(at[at >= 0]))
-    return Decisions(
-        **{name: found[name] for name in COLUMNS}, run=run, about=about, stale=stale, trained_as=table.label, gone=gone
-    )
+    there = match >= 0
+    columns = {name: _rows(values, match, _UNJUDGED.get(name, np.nan)) for name, values in stored.columns.items()}
+    was_judged = columns["label"] >= 0
+    lost = np.zeros(table.n, dtype=np.bool_)
+    if classes != table.classes:
+        columns["label"], columns["probs"], columns["area_share"], lost = _renamed(columns, classes, table.classes)
+    other_share = (columns["area_share"] != table.area_share).any(axis=1) | lost
+    stale = was_judged & ((columns["label"] != table.label) | other_share)
+    new = ~was_judged & (table.label >= 0)
+    columns["state"] = np.where(stale | new, UNDECIDED, columns["state"]).astype(np.uint8)
+    reason = np.where(new, REASONS.index("new"), columns["reason"])
+    columns["reason"] = np.where(stale, REASONS.index("stale"), reason).astype(np.uint8)
+    gone = len(stored.tile_id) - len(np.unique(match[there]))
+    unchanged = not (stale.any() or new.any() or gone) and bool(there.all())
+    since = None if unchanged else Since(stale, np.zeros(table.n, dtype=np.bool_), table.label, gone)
+    return Decisions(run=run, about=stored.about, since=since, **columns)
 
 
-def _renumber(found: dict[str, NDArray[Any]], was: Sequence[str], classes: Sequence[str]) -> None:
-    """Give the columns the class numbers of `classes`; labels whose class is no longer there become -1."""
-    if tuple(was) == tuple(classes):
-        return
-    now = [classes.index(name) if name in classes else -1 for name in was]
-    found["label"] = np.array([*now, -1], dtype=np.int16)[found["label"]]
-    for name in ("probs", "area_share"):
-        values = found[name]
-        moved = np.where(np.isnan(values).all(axis=1)[:, None], np.nan, np.zeros((1, len(classes))))
-        for k, to in enumerate(now):
-            if to >= 0:
-                moved[:, to] = values[:, k]
-        found[name] = moved.astype(values.dtype)
+def _rows(values: NDArray[Any], match: NDArray[np.intp], absent: float) -> NDArray[Any]:
+    """Return ``values[match]``, and `absent` where `match` is -1."""
+    found = values[match]
+    found[match < 0] = absent
+    return np.asarray(found)
 
 
-def _reviewed(decisions: Decisions, table: TileTable, verdicts: Mapping[bytes, Verdict]) -> Decisions:
-    """Put the verdicts over the run's states; a tile whose verdict was given on another label is to be asked again."""
-    state, reason, stale = decisions.state.copy(), decisions.reason.copy(), decisions.stale.copy()
-    trained_as = decisions.training_label.copy()
-    for row, verdict in rows_of(verdicts, table.tile_id):
-        label = table.classes[table.label[row]] if table.label[row] >= 0 else ""
-        lost = verdict.verdict == "relabel" and verdict.class_name not in table.classes
-        stale[row] = lost or verdict.label != label
-        reason[row] = REASONS.index("stale" if stale[row] else "review")
-        state[row] = UNDECIDED if stale[row] else EXCLUDED if verdict.verdict == "exclude" else KEPT
-        if verdict.verdict == "relabel" and not stale[row]:
-            trained_as[row] = table.classes.index(verdict.class_name)
-    return replace(decisions, state=state, reason=reason, stale=stale, trained_as=trained_as)
+def _renamed(
+    columns: Mapping[str, NDArray[Any]], classes: Sequence[str], now: Sequence[str]
+) -> tuple[NDArray[np.int16], NDArray[np.float32], NDArray[np.float32], NDArray[np.bool_]]:
+    """Return label, probs and shares for the classes of `now`, and which tiles (n,) had a share of a lost class."""
+    to_now = np.array([now.index(name) if name in now else -1 for name in classes], dtype=np.int16)
+    label, probs, shares = columns["label"], columns["probs"], columns["area_share"]
+    stay = to_now >= 0
+    # a class that came later got no probability from networks that did not know it
+    probs_now = np.where(np.isnan(probs[:, :1]), np.nan, np.zeros((len(probs), len(now)))).astype(np.float32)
+    probs_now[:, to_now[stay]] = probs[:, : len(classes)][:, stay]
+    shares_now = np.zeros((len(shares), len(now)), dtype=np.float32)
+    shares_now[:, to_now[stay]] = shares[:, stay]
+    lost = np.asarray((shares[:, ~stay] > 0).any(axis=1))
+    return np.where(label >= 0, to_now[label], -1).astype(np.int16), probs_now, shares_now, lost

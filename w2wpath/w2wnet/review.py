@@ -1,230 +1,210 @@
-"""``review.csv``: every judged tile for a person to go through, and the verdicts that come back."""
+"""``review.csv``: every labelled tile with what was decided; a person fills in verdicts, and it is read back."""
 
 from __future__ import annotations
 
 import csv
 import io
+import math
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from w2wpath.errors import ReviewError, did_you_mean
 from w2wpath.provenance import write_whole
 from w2wpath.tiles.store import TileTable
 from w2wpath.w2wnet.decide import REASONS as KINDS
 from w2wpath.w2wnet.ledger import EXCLUDED, FLAGS, KEPT, REASONS, STATES, UNDECIDED, Decisions
-from w2wpath.w2wnet.verdicts import WORDS, Verdict
+from w2wpath.w2wnet.verdicts import KEEP, RELABEL, VERDICTS, Verdict, ids_of
 
-PLACE = ("tile_id", "slide", "patient", "x0", "y0", "side0", "label")
+WHERE = ("tile_id", "slide", "patient", "x0", "y0", "side0", "label")
+SAID = ("state", "reason", "says", "score", *(f"{kind}_severity" for kind in KINDS), "u", "flag", "fold")
 ANSWER = ("verdict", "class")
-SEVERITIES = tuple(f"{kind}_severity" for kind in KINDS)
-COLUMNS = (*PLACE, "state", "reason", "says", "score", *SEVERITIES, "u", "flag", "fold", *ANSWER)
+COLUMNS = (*WHERE, *SAID, *ANSWER)
 NEEDED = ("tile_id", *ANSWER)
+_RANK = {UNDECIDED: 0, EXCLUDED: 1, KEPT: 2}
+
+
+@dataclass(frozen=True)
+class Imported:
+    """Verdicts out of a file, and the audit that they belong to ("" for none)."""
+
+    verdicts: tuple[Verdict, ...]
+    audit: str = ""
+
+    def counts(self) -> dict[str, int]:
+        """Count the verdicts by word."""
+        return {word: sum(one.verdict == word for one in self.verdicts) for word in VERDICTS}
 
 
 def write_review_csv(path: Path, table: TileTable, decisions: Decisions) -> None:
-    """Write every tile with a label: undecided and stale ones first, then excluded, then kept, by falling score.
+    """Write every tile that carries a label or was judged; verdict and class are left empty.
 
-    ``x0, y0, side0`` are level-0 pixels; `fold` counts from 1; what is not known is empty, as `verdict` and `class`
-    are, which a reviewer fills in.
+    Undecided tiles come first, stale ones among them, then excluded and kept ones by falling score. x0, y0 and side0
+    are level-0 pixels, label is the tile's own of now; numbers of tiles that were not judged are empty.
 
     Raises
     ------
     DiskError
         There is no room.
     """
+    rows = np.flatnonzero(decisions.judged | decisions.stale | (table.label >= 0))
+    falling = np.where(np.isnan(decisions.score), np.inf, -decisions.score)
+    order = sorted(rows.tolist(), key=lambda i: (_RANK[int(decisions.state[i])], falling[i], i))
+    says, flag = decisions.predicted, decisions.flag
+    lines = ([*where(table, i), *_said(table, decisions, i, int(says[i]), int(flag[i])), "", ""] for i in order)
+    write_whole(path, as_csv(COLUMNS, lines))
+
+
+def as_csv(header: tuple[str, ...], lines: Iterator[list[Any]]) -> str:
+    """Return a table as the text of a CSV."""
     text = io.StringIO()
-    lines = csv.writer(text, lineterminator="\n")
-    lines.writerow(COLUMNS)
-    for i in _order(decisions):
-        lines.writerow([*place_of(table, i), *_decided(table, decisions, i), "", ""])
-    write_whole(path, text.getvalue())
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows(lines)
+    return text.getvalue()
 
 
-def place_of(table: TileTable, i: int) -> list[object]:
-    """Return the cells of tile `i` that say which tile it is, as PLACE names them."""
-    label = int(table.label[i])
-    return [
-        uuid.UUID(bytes=table.tile_id[i].tobytes()),
-        table.slides[table.slide[i]],
-        table.patients[table.patient[i]],
-        table.x0[i],
-        table.y0[i],
-        table.side0[i],
-        "" if label < 0 else table.classes[label],
-    ]
+def where(table: TileTable, i: int) -> list[Any]:
+    """Return the cells of tile `i` for the columns WHERE."""
+    named = table.slides[table.slide[i]], table.patients[table.patient[i]]
+    return [tile_uuid(table, i), *named, table.x0[i], table.y0[i], table.side0[i], label_name(table, i)]
 
 
-def _order(decisions: Decisions) -> list[int]:
-    rank = {UNDECIDED: 0, EXCLUDED: 1, KEPT: 2}
-    ranks = np.where(decisions.stale, 0, [rank[int(state)] for state in decisions.state])
-    score = np.nan_to_num(decisions.score, nan=np.inf)  # what has no score was not judged: first of its kind
-    order = np.lexsort((np.arange(len(score)), -score, ranks))
-    return [int(i) for i in order if decisions.judged[i]]
+def tile_uuid(table: TileTable, i: int) -> uuid.UUID:
+    """Return the id of tile `i`."""
+    return uuid.UUID(bytes=table.tile_id[i].tobytes())
 
 
-def _decided(table: TileTable, decisions: Decisions, i: int) -> list[object]:
-    fold, judged = int(decisions.fold[i]), bool(np.isfinite(decisions.probs[i]).all())
+def label_name(table: TileTable, i: int) -> str:
+    """Return the name of the label that tile `i` has now; "" for none."""
+    return table.classes[table.label[i]] if table.label[i] >= 0 else ""
+
+
+def _said(table: TileTable, decisions: Decisions, i: int, says: int, flag: int) -> list[Any]:
+    fold = int(decisions.fold[i])
     return [
         STATES[decisions.state[i]],
         REASONS[decisions.reason[i]],
-        table.classes[decisions.predicted[i]] if judged else "",
+        table.classes[says] if says >= 0 else "",
         _number(decisions.score[i]),
-        *(_number(one) for one in decisions.severity[i]),
+        *map(_number, decisions.severity[i]),
         _number(decisions.u[i]),
-        FLAGS[decisions.flag[i]],
+        FLAGS[flag],
         fold + 1 if fold >= 0 else "",
     ]
 
 
-def _number(value: float) -> str:
-    return "" if np.isnan(value) else f"{value:.4f}"
+def _number(value: np.float32) -> str:
+    return "" if math.isnan(value) else f"{value:.4f}"
 
 
-# verdicts that come back ----------------------------------------------------------------------------------------------
+# reading what a person filled in ------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class _Row:
-    """One line of a reviewer's file: where it stands, for messages, and its cells, tidied."""
+def read_verdicts_csv(path: Path, table: TileTable) -> Imported:
+    """Read the verdicts of a CSV: UTF-8 with or without a mark, separated by commas or semicolons.
 
-    where: str
-    tile_id: bytes
-    verdict: str
-    class_name: str
-    label: str
-
-
-def read_verdicts_csv(path: Path, table: TileTable) -> list[Verdict]:
-    """Read the verdicts of a CSV with the columns tile_id, verdict and class; rows without a verdict do not count.
-
-    UTF-8 with or without a byte order mark; commas or semicolons, as Excel writes them. Letter case does not matter.
-    A column `label`, where there is one, says which class the reviewer saw; else it is the one in `table`. To relabel
-    a tile to that is to keep it.
+    Needed are the columns tile_id, verdict and class. Rows without a verdict are passed over. A column ``label`` says
+    what the person saw, else it is the tile's label of now; a column ``audit`` names the audit.
 
     Raises
     ------
     ReviewError
-        The file cannot be read or lacks a column, or a line names a tile, word or class that is not known, a class
-        where none belongs or none where one does, or says another thing of a tile than a line before.
+        A tile, word or class is unknown, a class is missing or out of place, or a tile has two verdicts; it names file
+        and line, and nothing is read.
     """
-    row_of = {one.tobytes(): row for row, one in enumerate(table.tile_id)}
-    found: dict[bytes, tuple[Verdict, str]] = {}
-    for row in _rows(path):
-        verdict = _verdict(row, table, row_of)
-        if verdict is None:
+    rows = {one: i for i, one in enumerate(ids_of(table))}
+    found: dict[bytes, Verdict] = {}
+    audits: set[str] = set()
+    for line, cells in _lines(path):
+        if not cells["verdict"]:
             continue
-        before, line = found.setdefault(verdict.tile_id, (verdict, row.where))
-        if (before.verdict, before.class_name) != (verdict.verdict, verdict.class_name):
-            earlier = f"{before.verdict} {before.class_name}".strip()
-            raise ReviewError(
-                f"{row.where}: tile {uuid.UUID(bytes=row.tile_id)} has another verdict than in "
-                f"{line.rpartition(': ')[2]} ({earlier}). Leave one of them."
-            )
-    return [verdict for verdict, _ in found.values()]
+        at = f"{path}: line {line}"
+        key = _tile(cells["tile_id"], at)
+        if key not in rows:
+            raise ReviewError(f"{at}: tile {cells['tile_id']} is not in the store. Import it where it was exported.")
+        given = cells["label"] if "label" in cells else label_name(table, rows[key])
+        verdict = _verdict(key, cells["verdict"], cells["class"], given, table, at)
+        if found.setdefault(key, verdict) != verdict:
+            raise ReviewError(f"{at}: tile {cells['tile_id']} has another verdict above. Leave one of them.")
+        audits.add(cells.get("audit", ""))
+    if len(audits) > 1:
+        raise ReviewError(f"{path}: mixes rows of {len(audits)} audits or reviews. Import them as files of their own.")
+    return Imported(tuple(found.values()), audits.pop() if audits else "")
 
 
-def tiles_in_csv(path: Path) -> set[bytes]:
-    """Return the ids of all tiles that a reviewer's CSV lists, with a verdict or without.
-
-    Raises
-    ------
-    ReviewError
-        The file cannot be read or lacks a column, or holds no tile id where one should be.
-    """
-    return {row.tile_id for row in _rows(path)}
-
-
-def class_named(name: str, classes: Sequence[str], where: str) -> str:
-    """Return the class that `name` means, whatever its letter case.
+def resolve_class(name: str, table: TileTable, at: str) -> str:
+    """Return the class of the store that `name` means, whatever its case.
 
     Raises
     ------
     ReviewError
         There is none.
     """
-    alike = [one for one in classes if one.casefold() == name.casefold()]
-    if name in classes or len(alike) == 1:
-        return name if name in classes else alike[0]
-    raise ReviewError(
-        f"{where}: class {name!r} is none of the store's classes, {', '.join(classes)}.{did_you_mean(name, classes)}"
-    )
+    known = {one.casefold(): one for one in table.classes} | {one: one for one in table.classes}
+    found = known.get(name) or known.get(name.casefold())
+    if found is None:
+        hint = did_you_mean(name, table.classes)
+        raise ReviewError(f"{at}: class {name!r} is not one of {', '.join(table.classes)}.{hint}")
+    return found
 
 
-def _verdict(row: _Row, table: TileTable, row_of: dict[bytes, int]) -> Verdict | None:
-    if not row.verdict:
-        if row.class_name:
-            raise ReviewError(
-                f"{row.where}: has class {row.class_name!r} and no verdict. Write relabel, or empty the class."
-            )
-        return None
-    word = row.verdict.casefold()
-    if word not in WORDS:
-        hint = did_you_mean(word, WORDS)
-        raise ReviewError(f"{row.where}: verdict must be one of {', '.join(WORDS)}; got {row.verdict!r}.{hint}")
-    if row.tile_id not in row_of:
-        raise ReviewError(
-            f"{row.where}: tile {uuid.UUID(bytes=row.tile_id)} is not in the store. Check that they belong together."
-        )
-    label = class_named(row.label, table.classes, row.where) if row.label else _label(table, row_of[row.tile_id])
-    if word != "relabel" and row.class_name:
-        raise ReviewError(
-            f"{row.where}: {word} takes no class; got {row.class_name!r}. Write relabel, or empty the class."
-        )
-    if word != "relabel":
-        return Verdict(row.tile_id, word, "", label)
-    if not row.class_name:
-        raise ReviewError(f"{row.where}: relabel needs a class. Write one of {', '.join(table.classes)} beside it.")
-    named = class_named(row.class_name, table.classes, row.where)
-    return Verdict(row.tile_id, "keep", "", label) if named == label else Verdict(row.tile_id, word, named, label)
+def as_verdict(key: bytes, class_name: str, given: str) -> Verdict:
+    """Return the verdict that a tile labelled `given` is of `class_name`: the same class keeps it."""
+    if class_name == given:
+        return Verdict(key, KEEP, "", given)
+    return Verdict(key, RELABEL, class_name, given)
 
 
-def _label(table: TileTable, i: int) -> str:
-    return "" if table.label[i] < 0 else table.classes[table.label[i]]
-
-
-def _rows(path: Path) -> Iterator[_Row]:
-    lines = csv.reader(io.StringIO(text := _text(path), newline=""), delimiter=_delimiter(text), strict=True)
+def _tile(text: str, at: str) -> bytes:
     try:
-        header = [name.strip().casefold() for name in next(lines, [])]
-        for name in NEEDED:
-            if name not in header:
-                raise ReviewError(
-                    f"{path}: column {name!r} is missing. Give {', '.join(NEEDED)}, separated by commas or semicolons."
-                )
-        for cells in lines:
-            if any(cell.strip() for cell in cells):
-                yield _row(dict(zip(header, cells, strict=False)), f"{path}: line {lines.line_num}")
-    except csv.Error as error:
-        raise ReviewError(
-            f"{path}: line {lines.line_num}: not readable as CSV ({error}). Save it again as CSV UTF-8."
-        ) from None
-
-
-def _row(cells: dict[str, str], where: str) -> _Row:
-    tile_id, verdict, class_name, label = (
-        cells.get(name, "").strip() for name in ("tile_id", "verdict", "class", "label")
-    )
-    try:
-        return _Row(where, uuid.UUID(tile_id).bytes, verdict, class_name, label)
+        return uuid.UUID(text).bytes
     except ValueError:
-        raise ReviewError(f"{where}: {tile_id!r} is no tile id. Copy it from review.csv.") from None
+        raise ReviewError(f"{at}: {text!r} is no tile id. Leave the column tile_id as it was written.") from None
 
 
-def _text(path: Path) -> str:
+def _verdict(key: bytes, word: str, class_name: str, given: str, table: TileTable, at: str) -> Verdict:
+    said = word.casefold()
+    if said not in VERDICTS:
+        hint = did_you_mean(said, VERDICTS)
+        raise ReviewError(f"{at}: verdict must be one of {', '.join(VERDICTS)}; got {word!r}.{hint}")
+    if said == RELABEL:
+        if not class_name:
+            raise ReviewError(
+                f"{at}: relabel needs a class. Write one of {', '.join(table.classes)} into column class."
+            )
+        return as_verdict(key, resolve_class(class_name, table, at), given)
+    if class_name and class_name.casefold() != given.casefold():
+        raise ReviewError(f"{at}: {said} takes no class, got {class_name!r}. Write relabel, or leave the class empty.")
+    return Verdict(key, said, "", given)
+
+
+def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
+    """Yield the number of each line and its cells by column."""
     try:
-        return path.read_text("utf-8-sig")
+        text = path.read_text("utf-8-sig")
+        first = text.partition("\n")[0]
+        delimiter = ";" if first.count(";") > first.count(",") else ","
+        reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+        header = [name.strip().casefold() for name in next(reader, [])]
+        if missing := [name for name in NEEDED if name not in header]:
+            raise ReviewError(f"{path}: has no column {', '.join(missing)}. Give a CSV with {', '.join(NEEDED)}.")
+        for cells in reader:
+            if any(cells[len(header) :]):
+                raise ReviewError(f"{path}: line {reader.line_num}: has more cells than columns. Quote the text in it.")
+            filled = [*map(str.strip, cells), *[""] * (len(header) - len(cells))]
+            yield reader.line_num, dict(zip(header, filled, strict=False))
     except FileNotFoundError:
         raise ReviewError(f"{path}: no such file. Check the path.") from None
-    except UnicodeDecodeError:
-        raise ReviewError(f"{path}: not UTF-8. In Excel, save it as CSV UTF-8.") from None
-    except OSError as error:
-        raise ReviewError(f"{path}: cannot be read ({error.strerror}). Check the path and its permissions.") from None
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
+        raise ReviewError(f"{path}: not a readable CSV ({error}). Save it as CSV in UTF-8.") from None
 
 
-def _delimiter(text: str) -> str:
-    header = text.partition("\n")[0]
-    return ";" if header.count(";") > header.count(",") else ","
+def nearest_cut(decisions: Decisions, rows: NDArray[np.intp]) -> NDArray[np.intp]:
+    """Return `rows` ordered by how near their score lies to the cut at 1."""
+    return rows[np.argsort(np.abs(decisions.score[rows] - 1.0), kind="stable")]

@@ -53,7 +53,7 @@ class RunStatus:
         words = {
             FINISHED: "finished",
             OUTDATED: "finished, but tiles or labels have changed since",
-            UNDONE: "undone (w2wpath undo --redo takes that back)",
+            UNDONE: "undone (w2wpath undo RUN turns that round)",
             WAITING: "every fold is done, but its decisions were not written (see its report.html)",
             INTERRUPTED: f"interrupted, {len(self.folds_done)} of {self.folds} folds are done",
         }[self.state]

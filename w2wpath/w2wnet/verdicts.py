@@ -1,37 +1,47 @@
-"""Verdicts of reviewers: an append-only log that outlives every run of cleaning; a batch can be taken back."""
+"""What people said of tiles: an append-only log in the store, by tile id, so that it outlives every run of `clean`.
+
+::
+
+    tiles.zarr/verdicts/<UTC time>-<6 hex>/   one batch, published whole;
+      who, when, source, undoes, names, n as attributes
+      tile_id (m, 16) uint8   verdict (m,) uint8   class, label (m,) int16 into names, -1 for none
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+import zarr
 from numpy.typing import NDArray
 
-from w2wpath.errors import RunError, did_you_mean
-from w2wpath.tiles.store import TileStore
-from w2wpath.w2wnet.journal import Entry, append, entries
+from w2wpath.errors import RunError, StoreError
+from w2wpath.tiles.store import EVERY_CHUNK, TileStore, TileTable
+from w2wpath.w2wnet.decisions import EXCLUDED, KEPT, REASONS, UNDECIDED, Decisions, Since
+from w2wpath.w2wnet.journal import entries, next_entry
 
 HOME = "verdicts"
-WORDS = ("keep", "exclude", "relabel")
-ID_BYTES = 16
+VERDICTS = ("keep", "exclude", "relabel")
+KEEP, EXCLUDE, RELABEL = VERDICTS
 
 
 @dataclass(frozen=True)
 class Verdict:
-    """What a reviewer said of one tile.
+    """What a person said of one tile.
 
     Attributes
     ----------
     tile_id
-        The tile's 16 bytes.
+        16 bytes.
     verdict
-        One of WORDS.
+        One of VERDICTS.
     class_name
-        The class that a relabel gives, "" for the others.
+        The class that ``relabel`` names; "" for the others.
     label
-        The class that the tile carried when it was looked at, "" for none.
+        Name of the label that the person judged; "" where the tile had none.
     """
 
     tile_id: bytes
@@ -42,125 +52,182 @@ class Verdict:
 
 @dataclass(frozen=True)
 class Batch:
-    """Verdicts that came in together, or (`undoes` not empty) the word that an earlier batch does not count.
-
-    `counts` says whether the batch counts: no later one that counts undoes it.
-    """
+    """Verdicts that came together, or the undoing of an earlier batch (`undoes`, then without verdicts)."""
 
     name: str
-    verdicts: tuple[Verdict, ...]
     who: str
     when: str
     source: str
     undoes: str
-    counts: bool
+    verdicts: tuple[Verdict, ...]
 
 
-def append_verdicts(store: TileStore, verdicts: Sequence[Verdict], who: str, source: str) -> str:
-    """Add a batch of verdicts to the log and return its name; of two on one tile the later counts.
+def append_verdicts(store: TileStore, verdicts: Sequence[Verdict], *, who: str, source: str) -> str:
+    """Add a batch to the log and return its name; it appears whole, and nothing that was there changes.
 
     Raises
     ------
-    RunError
-        There are none, or one makes no sense.
     DiskError
         There is no room.
     """
     if not verdicts:
-        raise RunError(f"{source}: holds no verdict. Nothing was written.")
-    classes = _classes(store)
-    for number, verdict in enumerate(verdicts, 1):
-        _check(verdict, classes, f"{source}: verdict {number}")
-    words = tuple(dict.fromkeys(name for one in verdicts for name in (one.class_name, one.label)))
-    number_of = {name: number for number, name in enumerate(words)}
-    arrays: dict[str, NDArray[Any]] = {
-        "tile_id": np.frombuffer(b"".join(one.tile_id for one in verdicts), dtype=np.uint8).reshape(-1, ID_BYTES),
-        "verdict": np.array([WORDS.index(one.verdict) for one in verdicts], dtype=np.uint8),
-        "class": np.array([number_of[one.class_name] for one in verdicts], dtype=np.int32),
-        "label": np.array([number_of[one.label] for one in verdicts], dtype=np.int32),
-    }
-    about = {"who": who, "source": source, "undoes": "", "verdicts": list(WORDS), "names": list(words)}
-    return append(store, HOME, about, arrays)
+        raise ValueError("a batch needs a verdict")
+    return _publish(store, Batch(next_entry(store, HOME), who, _now(), source, "", tuple(verdicts)))
 
 
-def undo_batch(store: TileStore, batch: str, who: str) -> str:
-    """Add the word that `batch` does not count; undoing that word again makes the batch count.
+def undo_batch(store: TileStore, name: str, who: str) -> Batch:
+    """Undo a batch by a further entry, which is returned; undone already, it comes back.
 
     Raises
     ------
     RunError
-        There is no such batch, or it does not count already.
+        There is no such batch.
     """
-    counts = {one.name: one.counts for one in batches(store)}
-    if batch not in counts:
-        known = f"Its batches are {', '.join(counts)}." if counts else "It has none."
-        raise RunError(f"{store.path}: has no batch of verdicts {batch!r}. {known}")
-    if not counts[batch]:
-        raise RunError(f"{store.path}: the batch of verdicts {batch} is undone already. Nothing was written.")
-    about = {"who": who, "source": "undo", "undoes": batch, "verdicts": list(WORDS), "names": []}
-    return append(store, HOME, about, {})
+    batches = read_batches(store)
+    if name not in (known := [batch.name for batch in batches]):
+        said = f"Its batches are {', '.join(known)}." if known else "It has none."
+        raise RunError(f"{store.path}: has no batch of verdicts {name!r}. {said}")
+    # where it is undone already, what undid it is what has to be undone
+    target = next((one.name for one in counting(batches) if one.undoes == name), name)
+    entry = Batch(next_entry(store, HOME), who, _now(), "undo", target, ())
+    _publish(store, entry)
+    return entry
 
 
-def batches(store: TileStore) -> list[Batch]:
-    """Return every batch of the log, oldest first, whether it counts or not.
+def read_batches(store: TileStore) -> list[Batch]:
+    """Return every batch, oldest first, whether it counts or not.
 
     Raises
     ------
     StoreError
-        One is damaged.
+        One is damaged: it must not be passed over, since it may hold what a person decided.
     """
-    found = entries(store, HOME)
+    return [_read(store, name) for name in entries(store, HOME)]
+
+
+def counting(batches: Sequence[Batch]) -> list[Batch]:
+    """Return the batches, oldest first, that no later batch which itself counts has undone."""
     undone: set[str] = set()
-    for entry in reversed(found):  # only later ones can undo, so whether the later ones count is known
-        if entry.name not in undone:
-            undone.add(str(entry.about["undoes"]))
-    return [_batch(entry, entry.name not in undone) for entry in found]
+    found: list[Batch] = []
+    for batch in reversed(batches):
+        if batch.name not in undone:
+            undone.add(batch.undoes)
+            found.append(batch)
+    return found[::-1]
 
 
-def read_verdicts(store: TileStore) -> dict[bytes, Verdict]:
-    """Return the verdict that counts for each tile, by its 16 bytes: the latest of the batches that are not undone.
+def latest(batches: Iterable[Batch]) -> dict[bytes, Verdict]:
+    """Return the last verdict on each tile id."""
+    return {one.tile_id: one for batch in batches for one in batch.verdicts}
+
+
+def effective(store: TileStore) -> dict[bytes, Verdict]:
+    """Return the verdict that holds for each tile id: the latest of the batches that are not undone.
 
     Raises
     ------
     StoreError
         A batch is damaged.
     """
-    return {one.tile_id: one for batch in batches(store) if batch.counts for one in batch.verdicts}
+    return latest(counting(read_batches(store)))
 
 
-def _batch(entry: Entry, counts: bool) -> Batch:
-    about, said = entry.about, entry.arrays
-    verdicts = (
-        Verdict(tile_id.tobytes(), about["verdicts"][verdict], about["names"][class_name], about["names"][label])
-        for tile_id, verdict, class_name, label in zip(
-            *(said.get(name, ()) for name in ("tile_id", "verdict", "class", "label")), strict=True
-        )
-    )
-    return Batch(entry.name, tuple(verdicts), about["who"], about["when"], about["source"], about["undoes"], counts)
+def ids_of(table: TileTable) -> list[bytes]:
+    """Return the 16 bytes of every tile id of a table."""
+    joined = table.tile_id.tobytes()
+    return [joined[at : at + 16] for at in range(0, len(joined), 16)]
 
 
-def _classes(store: TileStore) -> list[str]:
-    return sorted({str(name) for slide in store.slides() for name in store.attributes(slide)["classes"]})
+def overlay(decisions: Decisions, table: TileTable, given: Mapping[bytes, Verdict]) -> Decisions:
+    """Return decisions in which a person has the last word.
+
+    A verdict on a label that the tile no longer has is not applied: the tile is undecided and stale, to be asked again.
+    """
+    rows = [(i, given[one]) for i, one in enumerate(ids_of(table)) if one in given] if given else []
+    if not rows:
+        return decisions
+    state, reason = decisions.state.copy(), decisions.reason.copy()
+    label, relabelled = decisions.training_label.copy(), decisions.stale
+    asked = np.zeros(table.n, dtype=np.bool_)
+    for i, one in rows:
+        now = table.classes[table.label[i]] if table.label[i] >= 0 else ""
+        if one.label != now or (one.verdict == RELABEL and one.class_name not in table.classes):
+            state[i], reason[i], asked[i] = UNDECIDED, REASONS.index("stale"), True
+            continue
+        state[i], reason[i] = EXCLUDED if one.verdict == EXCLUDE else KEPT, REASONS.index("review")
+        relabelled[i] = False
+        if one.verdict == RELABEL:
+            label[i] = table.classes.index(one.class_name)
+    gone = 0 if decisions.since is None else decisions.since.gone
+    return replace(decisions, state=state, reason=reason, since=Since(relabelled, asked, label, gone))
 
 
-def _check(verdict: Verdict, classes: Sequence[str], where: str) -> None:
-    if len(verdict.tile_id) != ID_BYTES:
-        raise RunError(f"{where}: a tile id has {ID_BYTES} bytes, this one {len(verdict.tile_id)}. Check the file.")
-    if verdict.verdict not in WORDS:
-        hint = did_you_mean(verdict.verdict, WORDS)
-        raise RunError(f"{where}: must be one of {', '.join(WORDS)}; got {verdict.verdict!r}.{hint}")
-    if verdict.verdict != "relabel" and verdict.class_name:
-        raise RunError(f"{where}: {verdict.verdict} takes no class; got {verdict.class_name!r}. Leave it out.")
-    if verdict.verdict == "relabel" and verdict.class_name not in classes:
-        hint = did_you_mean(verdict.class_name, classes)
-        raise RunError(
-            f"{where}: relabel needs one of the store's classes, {', '.join(classes)}; "
-            f"got {verdict.class_name!r}.{hint}"
-        )
+# on disk ------------------------------------------------------------------------------------------------------------
 
 
-def rows_of(verdicts: Mapping[bytes, Verdict], tile_id: NDArray[np.uint8]) -> list[tuple[int, Verdict]]:
-    """Return the rows of `tile_id` (n, 16) uint8 that have a verdict, with it."""
-    whole = tile_id.tobytes()
-    ids = (whole[i : i + ID_BYTES] for i in range(0, len(whole), ID_BYTES))
-    return [(row, verdicts[one]) for row, one in enumerate(ids) if one in verdicts]
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
+
+
+def _publish(store: TileStore, batch: Batch) -> str:
+    names = sorted({name for one in batch.verdicts for name in (one.class_name, one.label)} - {""})
+    about: dict[str, Any] = {
+        "who": batch.who,
+        "when": batch.when,
+        "source": batch.source,
+        "undoes": batch.undoes,
+        "names": names,
+        "n": len(batch.verdicts),
+    }
+    with store.publish(f"{HOME}/{batch.name}") as folder:
+        root = zarr.open_group(folder, mode="w", attributes=about)
+        for name, values in _columns(batch.verdicts, names).items() if batch.verdicts else ():
+            root.create_array(name, data=values, config=EVERY_CHUNK)
+    return batch.name
+
+
+def _columns(verdicts: Sequence[Verdict], names: Sequence[str]) -> dict[str, NDArray[Any]]:
+    code = {"": -1, **{name: i for i, name in enumerate(names)}}
+    return {
+        "tile_id": np.frombuffer(b"".join(one.tile_id for one in verdicts), dtype=np.uint8).reshape(-1, 16),
+        "verdict": np.array([VERDICTS.index(one.verdict) for one in verdicts], dtype=np.uint8),
+        "class": np.array([code[one.class_name] for one in verdicts], dtype=np.int16),
+        "label": np.array([code[one.label] for one in verdicts], dtype=np.int16),
+    }
+
+
+def _read(store: TileStore, name: str) -> Batch:
+    try:
+        root = zarr.open_group(store.path / HOME / name, mode="r")
+        about: dict[str, Any] = root.attrs.asdict()
+        n, names = int(about["n"]), [*about["names"], ""]  # -1 takes the last
+        verdicts: tuple[Verdict, ...] = ()
+        if n:
+            ids, *codes = (whole_column(root, one) for one in ("tile_id", "verdict", "class", "label"))
+            if {len(ids), *map(len, codes)} != {n} or max(codes[1].max(), codes[2].max()) >= len(names) - 1:
+                raise ValueError("its columns do not fit together")
+            verdicts = tuple(
+                Verdict(one.tobytes(), VERDICTS[verdict], names[class_], names[label])
+                for one, verdict, class_, label in zip(ids, *(column.tolist() for column in codes), strict=True)
+            )
+        return Batch(name, about["who"], about["when"], about["source"], about["undoes"], verdicts)
+    except Exception as error:
+        # zarr and its codecs raise many kinds for damaged bytes; all of them mean the same to a user
+        raise StoreError(
+            f"{store.path}: the verdicts of batch {name} cannot be read ({type(error).__name__}: {error}). "
+            f"Bring {store.path / HOME / name} back from a copy, or remove it and import its verdicts again."
+        ) from error
+
+
+def whole_column(root: zarr.Group, name: str) -> NDArray[Any]:
+    """Return an array of a group.
+
+    Raises
+    ------
+    FileNotFoundError
+        A file of it is lost, which zarr would read as zeros.
+    """
+    array = root[name]
+    if not isinstance(array, zarr.Array) or array.nchunks_initialized < array.nchunks:
+        raise FileNotFoundError(f"a file of {name} is missing")
+    return np.asarray(array[...])

@@ -220,9 +220,9 @@ def test_networks_learn_the_labels_of_now_and_of_reviewers(store: TileStore, tmp
     table = store.table()
     other = table.classes[(table.label[1] + 1) % 3]
     seen = Verdict(table.tile_id[1].tobytes(), "relabel", other, table.classes[table.label[1]])
-    append_verdicts(store, [seen], "ana", "review.csv")
+    append_verdicts(store, [seen], who="ana", source="review.csv")
     decisions = read_decisions(store, table)
-    with pytest.raises(RunError, match=r"1 tiles have another label.*--allow-stale"):
+    with pytest.raises(RunError, match=r"1 tiles have other labels now.*--allow-stale"):
         train(store, table, decisions, BRIEF, tmp_path / "model")
     assert not (tmp_path / "model").exists()
     trained = train(store, table, decisions, BRIEF, tmp_path / "model", allow_stale=True)
