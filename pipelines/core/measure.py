@@ -28,7 +28,7 @@ from w2wpath.progress import Step
 from w2wpath.tiles.cohort import tile
 from w2wpath.tiles.entries import read_cohort
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet import quality
+from w2wpath.w2wnet import quality, texture
 from w2wpath.w2wnet.decide import join
 from w2wpath.w2wnet.fit import WiseFit, fit_wise
 from w2wpath.w2wnet.folds import make_folds, sides
@@ -45,6 +45,7 @@ from w2wpath.w2wnet.metrics import (
 from w2wpath.w2wnet.nets.data import Tiles
 from w2wpath.w2wnet.nets.device import choose_compute
 from w2wpath.w2wnet.nets.training import WiseLearner
+from w2wpath.w2wnet.second_reader import second_reading
 from w2wpath.w2wnet.split import two_means
 from w2wpath.w2wnet.truth import read_truth
 from w2wpath.w2wnet.uncertainty import gini
@@ -148,10 +149,11 @@ def _fit(
     rows: NDArray[np.intp],
     n_classes: int,
     settings: NetSettings,
+    second_nk: Floats | None = None,
 ) -> WiseFit:
     compute = choose_compute(settings.device, settings.precision)
     learner = WiseLearner(Tiles(images, n_classes, settings, compute))
-    return fit_wise(learner, rows, labels, n_classes, settings.seed, settings, Lines(), "Wise")[1]
+    return fit_wise(learner, rows, labels, n_classes, settings.seed, settings, Lines(), "Wise", second_nk=second_nk)[1]
 
 
 def _scores_of(fit: WiseFit, joined_n: Floats) -> dict[str, Floats]:
@@ -261,7 +263,11 @@ def tile_crc27(data: Path, scratch: Path) -> Cohort:
 def judge_crc27(cohort: Cohort, settings: NetSettings) -> Judged:
     """Train a Wise on the tiles, measure their image quality, and join the two into the decision."""
     table, began = cohort.table, time.perf_counter()
-    fit = _fit(cohort.images, table.label, np.arange(table.n), len(table.classes), settings)
+    second_nk = None
+    if settings.second_reader == "forest":
+        beside_z = texture.within(texture.measure(cohort.images), table.patient)
+        second_nk = second_reading(beside_z, table.label, len(table.classes), seed=settings.seed)
+    fit = _fit(cohort.images, table.label, np.arange(table.n), len(table.classes), settings, second_nk)
     judged_quality = None
     if settings.quality:
         features = quality.measure(cohort.images)

@@ -76,7 +76,8 @@ def run(
         progress,
     )
     report = write_report(out / "clean" / decisions.run, store, tiles, decisions)
-    train(store, tiles, decisions, settings.net(), out / "model", progress)
+    # a demo has no time to train a Wiped for the temperature alone
+    train(store, tiles, decisions, settings.net(), out / "model", progress, calibrate_with="none")
     model = Model.load(out / "model", device=settings.device)
     made = heatmap(held_out.slide, model, out / "heatmap", HeatmapSettings(), progress=progress)
 

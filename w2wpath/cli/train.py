@@ -33,10 +33,10 @@ def run(
     calibrate: Annotated[
         str,
         typer.Option(
-            help="Whose out-of-fold probabilities set the temperature: oof (the folds' Wises), wiped (one more Wiped, "
-            "trained without one fold's patients), or none."
+            help="Whose out-of-fold probabilities set the temperature: wiped (one more Wiped, trained without one "
+            "fold's patients), oof (the folds' Wises: no training, but not Wiped's own), or none."
         ),
-    ] = "oof",
+    ] = "wiped",
     allow_stale: Annotated[
         bool, typer.Option("--allow-stale", help="Train although labels have changed since they were judged.")
     ] = False,

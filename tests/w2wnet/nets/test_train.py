@@ -55,7 +55,8 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
     home = tmp_path_factory.mktemp("train")
     store = make_store(home / "tiles.zarr")
     table, decisions = cleaned_with(store, SMALL)
-    return Made(store, table, decisions, home / "model", train(store, table, decisions, SMALL, home / "model"))
+    trained = train(store, table, decisions, SMALL, home / "model", calibrate_with="oof")
+    return Made(store, table, decisions, home / "model", trained)
 
 
 def unseen(decisions: Decisions) -> np.ndarray:

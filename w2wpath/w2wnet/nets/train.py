@@ -79,7 +79,7 @@ def train(
     out: Path,
     progress: Progress | None = None,
     *,
-    calibrate_with: Source = "oof",
+    calibrate_with: Source = "wiped",
     allow_stale: bool = False,
 ) -> Trained:
     """Train Wise and Wiped and write them to `out`.
@@ -92,7 +92,8 @@ def train(
     ----------
     calibrate_with
         Whose out-of-fold probabilities the temperature is fitted on, one of :data:`SOURCES`. Wiped's own need one more
-        training of Wiped.
+        training of Wiped; the averaged draws of the folds' Wises are less sure than a single network, so that their
+        temperature would sharpen Wiped.
     allow_stale
         Train although labels have changed since they were judged.
 
