@@ -93,7 +93,7 @@ def gather(store: TileStore, cohort: Path, run: str | None = None) -> Scored:
         There is no such run, or the truth table does not fit.
     """
     table = store.table()
-    decisions = read_decisions(store, table, run)
+    decisions = read_decisions(store, table, run, with_verdicts=False)
     truth = read_truth(cohort / "truth" / "truth.csv", table)
     rows = np.flatnonzero(decisions.judged & truth.known)
     scores = scores_of(decisions) | {STATISTICS: image_statistics.score(every_image(store, table), table.patient)}
