@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import platform
+import secrets
 import sys
 import time
 from collections.abc import Mapping
@@ -104,7 +105,8 @@ def append_line(path: Path, entry: Mapping[str, Any]) -> None:
 
 def write_whole(path: Path, content: str | bytes) -> None:
     """Write a small file so that it appears whole or not at all (scratch beside it, then rename)."""
-    scratch = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    # threads share a process number, and machines that share a disk may too
+    scratch = path.with_name(f".{path.name}.{secrets.token_hex(6)}.partial")
     data = content.encode() if isinstance(content, str) else content
     with writing(path):
         try:
