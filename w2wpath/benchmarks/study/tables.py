@@ -106,6 +106,7 @@ def _head(study: Study, scores: Scores) -> Iterator[str]:
         kinds, count = np.unique(truth.kind[truth.spurious & truth.known], return_counts=True)
         told = ", ".join(f"{kind} {n}" for kind, n in zip(kinds, count, strict=True))
         yield f"Spurious by the truth, which only scores and the rows called oracle see: {int(count.sum())} ({told})."
+        yield f"Rows scored against it in this study: {len(study.rows)}; seeds: {len(study.study.seeds)}."
     yield (
         f"Networks: {settings.backbone}, {spec.tile_px} px at {spec.mpp:g} um/px, "
         f"at most {settings.max_epochs} epochs of a Wise, {settings.draws} draws, "
