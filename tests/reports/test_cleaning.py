@@ -215,3 +215,8 @@ def test_a_full_disk_leaves_the_earlier_report(store: TileStore, decisions: Deci
     )
     assert (tmp_path / "report.html").read_text("utf-8") == "earlier"
     assert sorted(path.name for path in tmp_path.iterdir()) == ["report.html", "review.csv", "tiles.zarr"]
+
+
+def test_the_page_begins_as_a_page(store: TileStore, decisions: Decisions, tmp_path: Path) -> None:
+    page = write_report(tmp_path, store, store.table(), decisions).read_text("utf-8")
+    assert page.startswith("<!doctype html>\n<html lang=")
