@@ -29,7 +29,7 @@ def test_the_chain_runs_on_real_slides(test_data: Path, tmp_path: Path) -> None:
     commands = [
         ["tile", "--cohort", "cohort.csv", "--tile-px", "64", "--mpp", "1.75"],
         ["clean", "--folds", "2", *QUICK],
-        ["train", "-o", "model/"],
+        ["train", "-o", "model/", "--calibrate", "oof"],
         ["heatmap", str(slide), "--model", "model/", "-o", "out/"],
     ]
     said = []
