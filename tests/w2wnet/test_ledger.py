@@ -378,4 +378,4 @@ def test_training_takes_kept_and_undecided_tiles_that_carry_a_label(store: TileS
 def test_a_run_is_named_by_its_time_and_never_twice() -> None:
     names = {new_run() for _ in range(20)}
     assert len(names) == 20
-    assert all(re.fullmatch(r"\d{8}T\d{6}Z-[0-9a-f]{6}", name) for name in names)
+    assert all(re.fullmatch(r"\d{8}T\d{6}\.\d{6}Z-[0-9a-f]{6}", name) for name in names)

@@ -62,8 +62,8 @@ _UNJUDGED = {"state": UNDECIDED, "reason": REASONS.index("no label"), "votes": -
 
 
 def new_run() -> str:
-    """Return a fresh run name: UTC time and six hex digits."""
-    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{secrets.token_hex(3)}"
+    """Return a fresh run name: UTC time to the microsecond, so that names sort as runs began, and six hex digits."""
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}-{secrets.token_hex(3)}"
 
 
 def vote(votes: NDArray[np.int8]) -> NDArray[np.uint8]:

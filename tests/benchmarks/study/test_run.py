@@ -7,6 +7,7 @@ import json
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,15 @@ import pytest
 
 from tests.benchmarks.study.conftest import TOML, cells, content, lay_out, run
 from tests.w2wnet.conftest import Heard, Interrupted, epochs_in
+from w2wpath.benchmarks.study.run import open_study
+from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
 from w2wpath.errors import ConfigError, StoreError
 from w2wpath.progress import Silent, Step
+from w2wpath.tiles.store import TileStore, TileTable
+from w2wpath.w2wnet.clean import prepare, run_folds
+from w2wpath.w2wnet.foldwork import FoldResult
+from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
+from w2wpath.w2wnet.plan import make_plan
 
 ROWS = ("recommended", "all", "oracle", "random", "image-statistics")
 
@@ -32,6 +40,30 @@ def test_a_study_writes_cells_tables_and_figures(finished: Path) -> None:
     assert told["about"]["missing"] == []
     assert set(told["about"]["cells"]) == set(cells(finished))
     assert told["about"]["cells"]["wise-recommended-f0-s0"]["stop"].keys() == {"reason", "epoch"}
+
+
+def test_a_study_judges_as_clean_does(finished: Path) -> None:
+    toml, store = finished / "toy.toml", TileStore.open(finished / "out" / "tiles.zarr")
+    study = load(StudySettings, "study", toml, {})
+    settings = load(CleanSettings, "clean", toml, {})
+    study = study.model_copy(update={"cohort": finished / "cohort.csv", "truth": None, "rows": ("recommended",)})
+    opened = open_study(finished / "out", study, load(TileSettings, "tile", toml, {}), settings)
+
+    def learner_for(table: TileTable) -> WiseLearner:
+        return WiseLearner(Tiles.of(store, table, settings), Silent())
+
+    cleaning = prepare(make_plan(store, settings), finished / "clean")
+    run_folds(cleaning, learner_for)
+    for k in (0, 1):
+        result = FoldResult.read(cleaning.result(k))
+        assert result is not None
+        judged = opened.judged("recommended", (k, 0))
+        assert np.array_equal(result.severity_nr, judged.severity_nr.astype(np.float32))
+        assert np.array_equal(result.unseen_quality_nr, judged.unseen_quality_nr.astype(np.float32))
+        assert 0 < int((~judged.kept_n).sum()) < len(judged.kept_n)
+        without = settings.model_copy(update={"second_reader": "none"})
+        alone = replace(opened, settings=without, _judged={}).judged("recommended", (k, 0))
+        assert not np.array_equal(alone.severity_nr, judged.severity_nr)
 
 
 def test_the_oracle_keeps_the_good_tiles_and_rivals_remove_as_many_as_wise(finished: Path) -> None:

@@ -15,6 +15,7 @@ from w2wpath.w2wnet.fit import WiseFit, judge
 from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
 from w2wpath.w2wnet.quality import Reference
 from w2wpath.w2wnet.quality import judge as judge_quality
+from w2wpath.w2wnet.second_reader import second_reading
 from w2wpath.w2wnet.uncertainty import MCStats
 
 Floats = NDArray[np.float64]
@@ -55,7 +56,10 @@ def judged(ground: Ground, cell: WiseCell, k: int, settings: NetSettings, seed: 
     exact.add(cell.mean_nk)  # u is the Gini impurity of the mean draw (F1), whatever the number of draws behind it
     # whether it learned nothing is a judgement too
     stop = replace(cell.stop, reason="max_epochs") if cell.stop.reason == "degenerate" else cell.stop
-    fit = judge(cell.tracked_nk, exact, label_n, stop, settings, seed)
+    second_nk = None
+    if settings.second_reader == "forest":
+        second_nk = second_reading(ground.texture_nf[train], label_n, len(ground.table.classes), seed=seed)
+    fit = judge(cell.tracked_nk, exact, label_n, stop, settings, seed, second_nk)
     quality, unseen = None, np.zeros((len(test), len(QUALITY_REASONS)))
     if settings.quality and ground.features_nf is not None:
         features, slide = ground.features_nf, ground.table.slide
