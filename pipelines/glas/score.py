@@ -1,4 +1,4 @@
-"""Score a run of ``w2wpath clean`` on GlaS by how much gland a tile holds; masks enter here and nowhere before.
+"""Score a run of ``w2wpath clean``, or a study, on GlaS by how much gland a tile holds; masks enter here, not before.
 
 Prints markdown; writes ``glas.json`` and ``glas.png`` beside it.
 """
@@ -18,13 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.benchmarks import image_statistics
-from w2wpath.errors import TruthError, W2wError
+from w2wpath.benchmarks.study.decided import decisions_of
+from w2wpath.benchmarks.study.methods import RECOMMENDED
+from w2wpath.benchmarks.study.run import open_study
+from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
+from w2wpath.errors import StoreError, TruthError, W2wError
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.decide import REASONS
 from w2wpath.w2wnet.ledger import EXCLUDED, FLAGS, Decisions, read_decisions
 from w2wpath.w2wnet.metrics import Estimate, auroc, by_patient, paired_by_patient, rate
 from w2wpath.w2wnet.truth import read_truth
 
+HERE = Path(__file__).parent
 BANDS = ("0 %", "0-5 %", "5-10 %", "10-25 %", "25-50 %", "> 50 %")
 EDGES = (0.05, 0.10, 0.25, 0.50)
 """A band holds its lower edge; the first is no gland at all, the last the reference of the others."""
@@ -66,10 +71,18 @@ def main() -> int:
     parser.add_argument("--store", type=Path, default=Path("tiles.zarr"), help="cleaned tile store [%(default)s]")
     parser.add_argument("--cohort", type=Path, required=True, help="folder that prepare.py wrote")
     parser.add_argument("--run", help="run of clean [the newest]")
+    parser.add_argument(
+        "--study", type=Path, help="score this study's networks instead, e.g. study/study of study.toml"
+    )
     parser.add_argument("--out", type=Path, default=Path("out"), help="folder of the results [%(default)s]")
     args = parser.parse_args()
     try:
-        scored = gather(TileStore.open(args.store), args.cohort, args.run)
+        if args.study is None:
+            store = TileStore.open(args.store)
+            decisions = read_decisions(store, store.table(), args.run, with_verdicts=False)
+        else:
+            store, decisions = of_study(args.study, args.cohort)
+        scored = gather(store, args.cohort, decisions)
         found = figures(scored)
     except W2wError as error:
         print(f"score.py: {error}", file=sys.stderr)  # noqa: T201 - a script
@@ -84,16 +97,33 @@ def main() -> int:
 # what was said, and what the masks show ------------------------------------------------------------------------------
 
 
-def gather(store: TileStore, cohort: Path, run: str | None = None) -> Scored:
-    """Read a run's decisions and the truth of the tiles that it judged.
+def of_study(folder: Path, cohort: Path) -> tuple[TileStore, Decisions]:
+    """Return the store of a study of ``study.toml`` in `folder`, and what its first seed decides on every tile.
 
     Raises
     ------
-    RunError, TruthError
-        There is no such run, or the truth table does not fit.
+    W2wError
+        The study is not there, or not all of it.
+    """
+    toml = HERE / "study.toml"
+    study = load(StudySettings, "study", toml, {}).model_copy(update={"cohort": cohort / "cohort.csv", "truth": None})
+    study = study.model_copy(update={"rows": (RECOMMENDED,)})
+    opened = open_study(folder, study, load(TileSettings, "tile", toml, {}), load(CleanSettings, "clean", toml, {}))
+    store = opened.ground.store
+    if opened.ground.table.n != store.table().n:
+        raise StoreError(f"{store.path}: some tiles carry no label. Make the cohort again with prepare.py.")
+    return store, decisions_of(opened, study.seeds[0])
+
+
+def gather(store: TileStore, cohort: Path, decisions: Decisions) -> Scored:
+    """Join decisions on every tile of a store with the truth of those that were judged.
+
+    Raises
+    ------
+    TruthError
+        The truth table does not fit.
     """
     table = store.table()
-    decisions = read_decisions(store, table, run, with_verdicts=False)
     truth = read_truth(cohort / "truth" / "truth.csv", table)
     rows = np.flatnonzero(decisions.judged & truth.known)
     scores = scores_of(decisions) | {STATISTICS: image_statistics.score(every_image(store, table), table.patient)}

@@ -19,7 +19,7 @@ from w2wpath.errors import CohortError, TruthError
 from w2wpath.tiles.cohort import tile
 from w2wpath.tiles.entries import read_cohort
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.ledger import EXCLUDED, write_decisions
+from w2wpath.w2wnet.ledger import EXCLUDED, read_decisions, write_decisions
 from w2wpath.w2wnet.metrics import auroc
 from w2wpath.w2wnet.truth import read_truth
 
@@ -219,7 +219,7 @@ def test_a_run_is_scored_from_the_store(glas: Path, tmp_path: Path) -> None:
     about = {"store_hash": store.content_hash()}
     made = decided(table, about, state=np.where(spurious, EXCLUDED, 0), score=np.where(spurious, 2.0, 0.5))
     write_decisions(store, table, made)
-    found = score.figures(score.gather(store, out))
+    found = score.figures(score.gather(store, out, read_decisions(store, table)))
     assert found["tiles by band"] == dict(zip(score.BANDS, (3, 3, 3, 0, 0, 3), strict=True))
     assert found["AUROC"][score.JOINED][score.SPURIOUS]["value"] == 1.0
     assert found["AUROC"]["label, training"]["0 %"]["value"] == 1.0

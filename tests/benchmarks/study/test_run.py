@@ -15,12 +15,13 @@ import pytest
 
 from tests.benchmarks.study.conftest import TOML, cells, content, lay_out, run
 from tests.w2wnet.conftest import Heard, Interrupted, epochs_in
+from w2wpath.benchmarks.study.decided import decisions_of
 from w2wpath.benchmarks.study.run import open_study
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
 from w2wpath.errors import ConfigError, StoreError
 from w2wpath.progress import Silent, Step
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.clean import prepare, run_folds
+from w2wpath.w2wnet.clean import collect, prepare, run_folds
 from w2wpath.w2wnet.foldwork import FoldResult
 from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
 from w2wpath.w2wnet.plan import make_plan
@@ -64,6 +65,11 @@ def test_a_study_judges_as_clean_does(finished: Path) -> None:
         without = settings.model_copy(update={"second_reader": "none"})
         alone = replace(opened, settings=without, _judged={}).judged("recommended", (k, 0))
         assert not np.array_equal(alone.severity_nr, judged.severity_nr)
+    _, decided = collect(cleaning, force=True)
+    same = decisions_of(opened, 0)
+    assert all(np.array_equal(getattr(same, name), getattr(decided, name)) for name in ("state", "reason", "votes"))
+    for name in ("fold", "severity", "score", "probs", "u", "unseen"):
+        assert getattr(same, name).tobytes() == getattr(decided, name).tobytes()
 
 
 def test_the_oracle_keeps_the_good_tiles_and_rivals_remove_as_many_as_wise(finished: Path) -> None:
