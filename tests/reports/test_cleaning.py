@@ -201,7 +201,11 @@ def test_risk_is_of_all_judged_tiles_and_of_those_that_are_not_set_aside(decisio
     stay = decisions.judged & (decisions.state != EXCLUDED)
     assert list(curves) == ["all tiles", "without those set aside"]
     for curve, mask in zip(curves.values(), (decisions.judged, stay), strict=True):
-        assert (len(curve.risk_n), curve.risk) == (mask.sum(), pytest.approx(wrong[mask].mean()))
+        assert (len(curve.risk_m), curve.coverage_m[-1]) == (len(np.unique(decisions.u[mask])), 1.0)
+        assert (curve.risk_m[-1], curve.risk) == (pytest.approx(wrong[mask].mean()), pytest.approx(wrong[mask].mean()))
+        surest = np.argsort(decisions.u[mask], kind="stable")[: round(0.8 * mask.sum())]
+        assert curve.risk_at_80 == pytest.approx(wrong[mask][surest].mean(), abs=1.0 / mask.sum())
+        assert 0.0 <= curve.aurc <= 1.0
 
 
 def test_a_full_disk_leaves_the_earlier_report(store: TileStore, decisions: Decisions, tmp_path: Path) -> None:

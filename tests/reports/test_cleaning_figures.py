@@ -12,8 +12,8 @@ from matplotlib.patches import StepPatch
 
 from w2wpath.reports.cleaning_figures import delta_figure, risk_figure, score_figure, spread_figure, u_figure
 from w2wpath.reports.page import figure_uri
-from w2wpath.reports.risk_coverage import risk_coverage
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, UNDECIDED, Decisions
+from w2wpath.w2wnet.selective import risk_coverage
 
 STOP: dict[str, Any] = {
     "reason": "stable",

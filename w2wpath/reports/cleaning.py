@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from w2wpath.provenance import write_whole
 from w2wpath.reports import cleaning_figures as figures
@@ -18,10 +22,10 @@ from w2wpath.reports.cleaning_tables import (
     warnings_of,
 )
 from w2wpath.reports.page import figure_uri, render
-from w2wpath.reports.risk_coverage import RiskCoverage, risk_coverage
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.ledger import EXCLUDED, Decisions
 from w2wpath.w2wnet.review import write_review_csv
+from w2wpath.w2wnet.selective import aurc, risk_coverage, selective_accuracy
 
 __all__ = ["Share", "excluded_by", "write_report"]
 
@@ -95,15 +99,44 @@ def _figures(decisions: Decisions) -> dict[str, Any]:
         "u_uris": [figure_uri(figures.u_figure(decisions, fold)) for fold in about["folds"]],
         "delta_uri": figure_uri(figures.delta_figure(about["folds"], settings["track_every"])),
         "spread_uri": figure_uri(figures.spread_figure(about["folds"], settings)),
-        "risk_uri": figure_uri(figures.risk_figure(curves)),
+        "risk_uri": figure_uri(
+            figures.risk_figure({name: (one.coverage_m, one.risk_m) for name, one in curves.items()})
+        ),
         "curves": curves,
     }
 
 
-def risk_curves(decisions: Decisions) -> dict[str, RiskCoverage]:
+@dataclass(frozen=True)
+class RiskCurve:
+    """How wrong a classifier is on the tiles that it answers, when it leaves out those that it is least sure of.
+
+    Attributes
+    ----------
+    coverage_m, risk_m
+        Share (m,) of the tiles that are answered, rising to 1, and of the wrong answers among those.
+    risk, risk_at_80
+        Share of wrong answers when all tiles are answered, and when the surest 80 % are; NaN without tiles.
+    aurc
+        Area under the curve; NaN without tiles.
+    """
+
+    coverage_m: NDArray[np.float64]
+    risk_m: NDArray[np.float64]
+    risk: float
+    risk_at_80: float
+    aurc: float
+
+
+def risk_curves(decisions: Decisions) -> dict[str, RiskCurve]:
     """Return the out-of-fold risk-coverage curves of all judged tiles, and of those that are not excluded."""
     judged = decisions.judged
     stay = judged & (decisions.state != EXCLUDED)
-    wrong = decisions.predicted != decisions.label
     sides = {"all tiles": judged, "without those set aside": stay}
-    return {name: risk_coverage(decisions.u[mask], wrong[mask]) for name, mask in sides.items()}
+    return {
+        name: _curve(decisions.u[mask], (decisions.predicted != decisions.label)[mask]) for name, mask in sides.items()
+    }
+
+
+def _curve(u_n: NDArray[np.float32], wrong_n: NDArray[np.bool_]) -> RiskCurve:
+    risk, risk_at_80 = (1.0 - selective_accuracy(u_n, ~wrong_n, coverage) for coverage in (1.0, 0.8))
+    return RiskCurve(*risk_coverage(u_n, wrong_n), risk, risk_at_80, aurc(u_n, wrong_n))

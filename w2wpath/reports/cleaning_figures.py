@@ -12,7 +12,6 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 from numpy.typing import NDArray
 
-from w2wpath.reports.risk_coverage import RiskCoverage
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, UNDECIDED, Decisions
 
 BLUE, ORANGE, GREEN, RED, PURPLE, SKY = "#0072B2", "#E69F00", "#009E73", "#D55E00", "#AA4499", "#56B4E9"
@@ -107,11 +106,11 @@ def spread_figure(folds: Sequence[Mapping[str, Any]], settings: Mapping[str, Any
     return figure
 
 
-def risk_figure(curves: Mapping[str, RiskCoverage]) -> Figure:
-    """Draw the risk-coverage curves by name."""
+def risk_figure(curves: Mapping[str, tuple[NDArray[np.float64], NDArray[np.float64]]]) -> Figure:
+    """Draw risk-coverage curves by name: coverage (m,) and risk (m,)."""
     figure, axis = _panel(3.6)
-    for (name, curve), colour, style in zip(curves.items(), (RED, BLUE), ("--", "-"), strict=False):
-        axis.plot(curve.coverage_n, curve.risk_n, style, color=colour, linewidth=2, label=name)
+    for (name, (coverage, risk)), colour, style in zip(curves.items(), (RED, BLUE), ("--", "-"), strict=False):
+        axis.plot(coverage, risk, style, color=colour, linewidth=2, label=name)
     axis.set(xlabel="tiles answered (surest first)", ylabel="answers that differ from the label", xlim=(0, 1))
     axis.set_ylim(bottom=0)
     axis.xaxis.set_major_formatter(PercentFormatter(1.0))
