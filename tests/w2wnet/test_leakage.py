@@ -291,7 +291,9 @@ def test_k17_the_gain_of_cleaning_lies_between_random_and_oracle_pruning() -> No
     world, _ = make_world(300, 0, 1)
     flip = rng.random(300) < 0.3
     given = np.where(flip, (world.labels + 1) % CLASSES, world.labels).astype(np.int16)
-    _, fit = fit_wise(learner(World(world.images, given)), np.arange(300), given, CLASSES, 0, SMALL, Silent(), "Wise")
+    # so few epochs leave every label in some doubt: the default would wait for more
+    settings = SMALL.model_copy(update={"doubt_below": 0.7})
+    _, fit = fit_wise(learner(World(world.images, given)), np.arange(300), given, CLASSES, 0, settings, Silent(), "Wise")
     unseen, _ = make_world(400, 0, 101)
     fitter = wiped(np.concatenate([world.images, unseen.images]), CLASSES)
 
