@@ -6,6 +6,7 @@ STAMP := $(VENV)/.installed
 DATA ?= ../shared/data
 CHAIN ?= chain-crc27
 STUDY ?= study/crc27
+JOBS ?= auto
 
 .PHONY: demo test lint check-long chain-crc27 study-small clean-venv help
 
@@ -20,8 +21,9 @@ $(STAMP): pyproject.toml
 demo: $(STAMP) ## set up, then run the whole chain on small slides made on the spot
 	$(BIN)/w2wpath demo
 
+# one process a core, each with one thread of its own: two threads in one process are slower than two processes
 test: $(STAMP) lint ## set up, then lint, type-check and run the tests
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(JOBS) --dist loadfile
 
 lint: $(STAMP) ## ruff, ruff format, mypy --strict
 	$(BIN)/ruff check .

@@ -293,7 +293,9 @@ def test_k17_the_gain_of_cleaning_lies_between_random_and_oracle_pruning() -> No
     given = np.where(flip, (world.labels + 1) % CLASSES, world.labels).astype(np.int16)
     # so few epochs leave every label in some doubt: the default would wait for more
     settings = SMALL.model_copy(update={"doubt_below": 0.7})
-    _, fit = fit_wise(learner(World(world.images, given)), np.arange(300), given, CLASSES, 0, settings, Silent(), "Wise")
+    _, fit = fit_wise(
+        learner(World(world.images, given)), np.arange(300), given, CLASSES, 0, settings, Silent(), "Wise"
+    )
     unseen, _ = make_world(400, 0, 101)
     fitter = wiped(np.concatenate([world.images, unseen.images]), CLASSES)
 

@@ -87,8 +87,8 @@ class NetSettings(Settings):
     doubt_below: OrNone = Field(0.6, gt=0, le=1)
     """A tile of the high cluster is excluded only if the mean probability of its label is below this share of what is
     usual in its class (the median): two-means always cuts, also where nothing is wrong. None excludes the whole
-    cluster. It is the smallest value, in tenths, that still found nine in ten of the labels that were flipped in crc27
-    for the purpose; every tenth more took a third more of the other tiles (pipelines/crc tells how)."""
+    cluster. It is the smallest value, in tenths, that still found about nine in ten of wrong labels planted in crc27
+    for the purpose; every tenth more takes another twentieth of the other tiles (pipelines/crc/planted.py)."""
     min_separation: OrNone = Field(None, ge=0, le=1)
     """The network excludes nothing unless the valley between the clusters is at least this deep, 0 to 1 (R20). Blind
     to spurious tiles that form a tail and no group of their own, so `doubt_below` is the guard by default."""

@@ -69,7 +69,9 @@ def test_what_is_no_cell_is_none(tmp_path: Path) -> None:
 @pytest.mark.parametrize("quality", [True, False])
 def test_judged_again_a_wise_says_what_it_said(finished: Path, quality: bool) -> None:
     ground = opened(finished).ground
-    settings = CleanSettings(max_epochs=8, median_window=3, std_window=4, draws=5, quality=quality, second_reader="none")
+    settings = CleanSettings(
+        max_epochs=8, median_window=3, std_window=4, draws=5, quality=quality, second_reader="none"
+    )
     train, test = ground.sides(1)
     label = ground.table.label[train]
     learner = FakeLearner(shown(ground.store, ground.table))

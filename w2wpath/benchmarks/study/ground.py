@@ -38,6 +38,8 @@ class Ground:
         Colour and texture for the second reader, with their z within each patient.
     statistics_n
         Score of ``image statistics only``. It is taken within each patient, so no fold changes it.
+    asked
+        The folds that are worked on: all of them, or fold 0 alone where the data come with one split.
     """
 
     store: TileStore
@@ -49,6 +51,7 @@ class Ground:
     features_nf: NDArray[np.float32] | None
     texture_nf: NDArray[np.float64]
     statistics_n: NDArray[np.float64]
+    asked: tuple[int, ...]
 
     def sides(self, k: int) -> tuple[Rows, Rows]:
         """Return the rows of training and test side of fold `k`, which share no patient."""
@@ -80,10 +83,39 @@ def prepare(
     folds = make_folds(
         table.patients, table.classes, table.patient, table.label, folds=settings.folds, seed=settings.seed
     )
+    return _ground(store, table, rows, folds, tuple(range(folds.folds)), progress)
+
+
+def prepare_split(store: TileStore, test: str, progress: Progress) -> Ground:
+    """Measure the tiles of a store whose split is given: slide `test` is the test side of fold 0, the rest trains.
+
+    Raises
+    ------
+    StoreError
+        No tile carries a label.
+    FoldError
+        A patient lies on both sides.
+    """
+    whole = store.table()
+    rows = whole.labelled()
+    if not rows.size:
+        raise StoreError(f"{store.path}: no tile carries a label.")
+    table = whole.take(rows)
+    in_test = table.slide == table.slides.index(test)
+    assert_disjoint(table.patient, np.where(in_test, 0, 1))
+    tested = {table.patients[int(p)] for p in np.unique(table.patient[in_test])}
+    of_tiles = sorted(table.patients[int(p)] for p in np.unique(table.patient))
+    folds = FoldTable(2, 0, tuple((name, 0 if name in tested else 1) for name in of_tiles))
+    return _ground(store, table, rows, folds, (0,), progress)
+
+
+def _ground(
+    store: TileStore, table: TileTable, rows: Rows, folds: FoldTable, asked: tuple[int, ...], progress: Progress
+) -> Ground:
     fold_n = folds.fold_n(table.patients, table.patient)
     assert_disjoint(table.patient, fold_n)
     features, textures, statistics = _measured(store, table, progress)
-    return Ground(store, table, rows, folds, fold_n, store.content_hash(), features, textures, statistics)
+    return Ground(store, table, rows, folds, fold_n, store.content_hash(), features, textures, statistics, asked)
 
 
 def _tiled(path: Path, cohort: Path, tiling: TileSettings, workers: int, progress: Progress) -> TileStore:

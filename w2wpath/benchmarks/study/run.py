@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.benchmarks.study.cells import NetCell, WiseCell, Work, digest_of, is_made, make, read_net, read_wise
-from w2wpath.benchmarks.study.ground import Ground, prepare
+from w2wpath.benchmarks.study.ground import Ground, prepare, prepare_split
 from w2wpath.benchmarks.study.judging import Judged, judged
 from w2wpath.benchmarks.study.methods import (
     METHODS,
@@ -31,6 +31,7 @@ from w2wpath.config import CleanSettings, StudySettings, TileSettings
 from w2wpath.errors import ConfigError, RunError, W2wError
 from w2wpath.progress import Progress, Silent
 from w2wpath.tiles.distribute import each
+from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.truth import Truth, read_truth
 
 SEEDS_APART = 1000
@@ -58,7 +59,7 @@ class Study:
     @cached_property
     def folds(self) -> tuple[Fold, ...]:
         """Every fold of every seed, seed by seed."""
-        return tuple((k, seed) for seed in self.study.seeds for k in range(self.ground.folds.folds))
+        return tuple((k, seed) for seed in self.study.seeds for k in self.ground.asked)
 
     @cached_property
     def truth(self) -> Truth | None:
@@ -195,15 +196,47 @@ def open_study(
     W2wError
         The cohort cannot be tiled, or patients do not suffice.
     """
+    refuse_rows(study, settings)
+    out = out.resolve()  # processes elsewhere need not share the working folder
+    ground = prepare(out, study, tiling, settings, workers=workers, progress=progress or Silent())
+    return Study(study, settings, ground, out, _threads(workers))
+
+
+def open_split(
+    out: Path,
+    study: StudySettings,
+    settings: CleanSettings,
+    *,
+    test: str,
+    workers: int = 1,
+    progress: Progress | None = None,
+) -> Study:
+    """Prepare a study of the store ``out/tiles.zarr``, in which slide `test` is tested and all others train.
+
+    Raises
+    ------
+    ConfigError
+        A row is not known, or needs what is not given.
+    W2wError
+        The store cannot be read, or a patient lies on both sides.
+    """
+    refuse_rows(study, settings)
+    out = out.resolve()
+    ground = prepare_split(TileStore.open(out / "tiles.zarr"), test, progress or Silent())
+    return Study(study, settings, ground, out, _threads(workers))
+
+
+def refuse_rows(study: StudySettings, settings: CleanSettings) -> None:
+    """Refuse rows that are not known, or need what is not given, with a ConfigError."""
     rows = expanded(study.rows, tuple(ORACLES))
     if PRETRAINED in rows and settings.weights is None:
         raise ConfigError("row 'pretrained' needs [clean] weights. Name the safetensors file, or leave the row out.")
     if study.truth is None and (wanting := [row for row in rows if row in ORACLES]):
         raise ConfigError(f"row {wanting[0]!r} needs [study] truth. Name the table, or leave the row out.")
-    out = out.resolve()  # processes elsewhere need not share the working folder
-    ground = prepare(out, study, tiling, settings, workers=workers, progress=progress or Silent())
-    threads = max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
-    return Study(study, settings, ground, out, threads)
+
+
+def _threads(workers: int) -> int | None:
+    return max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
 
 
 def complete(study: Study, *, workers: int = 1, progress: Progress | None = None) -> Mapping[str, str]:

@@ -81,9 +81,7 @@ class _Scoring:
         """Return the seeds of which all folds of a row are there."""
         there = self.study.net if nets else self._wise_of_row
         return [
-            seed
-            for seed in self.study.study.seeds
-            if all(there(row, (k, seed)) is not None for k in range(self.ground.folds.folds))
+            seed for seed in self.study.study.seeds if all(there(row, (k, seed)) is not None for k in self.ground.asked)
         ]
 
     def _wise_of_row(self, row: str, fold: Fold) -> Any:
@@ -159,7 +157,7 @@ class _Scoring:
         """Return the votes (n, folds) on the tiles, -1 where a fold did not train on it, and their mean severity."""
         votes = np.full((self.ground.table.n, self.ground.folds.folds), -1, dtype=np.int8)
         total = np.zeros(self.ground.table.n)
-        for k in range(self.ground.folds.folds):
+        for k in self.ground.asked:
             judged, train = self.study.judged(variant, (k, seed)), self.ground.sides(k)[0]
             votes[train, k] = ~judged.kept_n
             total[train] += judged.severity_n
@@ -170,21 +168,25 @@ class _Scoring:
         found = []
         for seed in seeds:
             thresholds = self._thresholds(variant, seed, recipe)
-            for k in range(self.ground.folds.folds):
+            for k in self.ground.asked:
                 test = self.ground.sides(k)[1]
-                by_u = self._u(variant, (k, seed)) / max(thresholds[k], 1e-12)
+                by_u = self._u(variant, (k, seed)) / max(float(thresholds[k]), 1e-12)
                 quality = self.study.judged(variant, (k, seed)).unseen_quality_nr
                 worst = np.maximum(by_u, quality.max(axis=1))
                 found.append(Part(test, worst, worst > 1.0))
         return found
 
     def _thresholds(self, variant: str, seed: int, recipe: str) -> Floats:
-        folds = range(self.ground.folds.folds)
+        folds = self.ground.asked
         if recipe == "centroid":
             return np.array([self.study.judged(variant, (k, seed)).fit.threshold for k in folds])
         u = np.empty(self.ground.table.n)
         for k in folds:
-            u[self.ground.sides(k)[1]] = self._u(variant, (k, seed))
+            train, test = self.ground.sides(k)
+            u[test] = self._u(variant, (k, seed))
+            if len(folds) < self.ground.folds.folds:
+                # one split has no out-of-fold u of its training tiles: their own u, which is lower, flags more
+                u[train] = self.study.judged(variant, (k, seed)).fit.u_n
         votes, _ = self._votes(variant, seed)
         return out_of_fold_thresholds(u, self.ground.fold_n, votes, self.study.settings.flag_share)
 
@@ -246,7 +248,7 @@ class _Scoring:
     def _shared(self, drawn: dict[str, Drawn], of_seed: dict[str, list[int]]) -> dict[str, Drawn]:
         """Return the draws of the folds that every row has."""
         common = [seed for seed in self.study.study.seeds if all(seed in seeds for seeds in of_seed.values())]
-        size = self.ground.folds.folds
+        size = len(self.ground.asked)
         return {
             row: {
                 name: [one for seed in common for one in per_fold[at(of_seed[row], seed, size)]]

@@ -1,0 +1,1 @@
+"""Readers of public image sets that lie in a local folder."""
