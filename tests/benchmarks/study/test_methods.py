@@ -41,6 +41,7 @@ def context(excluded: int = 10, k: int = 0, seed: int = 0) -> FoldContext:
         statistics_n=np.arange(N) / N,
         kept_by=lambda variant: kept,
         u_of=lambda variant: 1.0 - np.arange(N) / N,
+        rival=lambda name: (None if name in {"aum", "small-loss"} else np.arange(N) < 3, np.arange(N) / N),
     )
 
 
@@ -147,3 +148,15 @@ def test_the_minority_is_a_tenth_of_the_largest_and_stays_in_its_patients() -> N
     assert np.bincount(patient[kept]).tolist() == [2] * 10
     np.testing.assert_array_equal(rows, imbalanced(table, np.arange(420), 0))
     assert set(kept) != set(imbalanced(table, np.arange(420), 1)[-20:])
+
+
+def test_a_rival_with_a_cut_of_its_own_leaves_out_what_it_says() -> None:
+    for name in ("cleanlab", "ponzio"):
+        np.testing.assert_array_equal(METHODS[name].kept(context()), np.arange(N) >= 3)
+
+
+@pytest.mark.parametrize("name", ["aum", "small-loss"])
+def test_a_rival_without_a_cut_is_told_the_number_of_spurious_tiles_alone(name: str) -> None:
+    spurious = np.arange(N) < 2
+    kept = ORACLES[name](context(), truth(spurious))
+    np.testing.assert_array_equal(np.flatnonzero(~kept), [N - 2, N - 1])

@@ -232,3 +232,28 @@ def _shuffle_truth(path: Path) -> None:
     order = np.random.default_rng(0).permutation(len(rows))
     mixed = [[*row[:3], *rows[i][3:]] for row, i in zip(rows, order, strict=True)]
     path.write_text("\n".join(",".join(row) for row in [header, *mixed]) + "\n", "utf-8")
+
+
+def test_rivals_get_what_they_need_first_and_a_list_of_their_own(tmp_path: Path) -> None:
+    rows = 'rows = ["recommended", "all", "cleanlab", "aum", "small-loss", "ponzio"]'
+    toml = TOML.replace('rows = ["recommended", "all", "oracle", "random", "image statistics"]', rows)
+    lay_out(tmp_path, toml)
+    assert run(tmp_path).failed == {}
+    inner = {f"net-out-of-fold-{p}" for p in range(1, 6)} | {"trace-trace", "wise-half-1", "wise-half-2"}
+    made = set(cells(tmp_path))
+    assert {f"{name}-f{k}-s0" for name in inner for k in (0, 1)} <= made
+    told = json.loads((tmp_path / "out" / "study.json").read_text("utf-8"))
+    assert told["about"]["missing"] == []
+    for name in ("cleanlab", "aum", "small-loss", "ponzio"):
+        assert {"AUROC", "sensitivity", "false removals"} <= told["tables"]["training"][name].keys()
+        assert "accuracy" in told["tables"]["accuracy"][name]
+    # told how many tiles are spurious, and left out as many
+    with (tmp_path / "truth.csv").open(encoding="utf-8", newline="") as file:
+        spurious = sum(row["spurious"] == "1" for row in csv.DictReader(file))
+    removed = told["tables"]["lists"]["aum"]["excluded"]["folds"]
+    assert [one * 24 for one in removed] == pytest.approx([spurious / 2, spurious / 2], abs=3)
+    cells(tmp_path)["net-out-of-fold-2-f0-s0"].unlink()
+    heard = Heard()
+    assert run(tmp_path, progress=heard).failed == {}
+    assert set(cells(tmp_path)) == made
+    assert any(line.endswith("cells to make now, 2 are there") or "1 cells to make now" in line for line in heard.lines)

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.rivals.traces import losses, margins
 from w2wpath.config import NetSettings
 from w2wpath.errors import writing
 from w2wpath.progress import Progress, Silent
@@ -25,7 +26,7 @@ from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.fit import StopRecord, draw_exact, fit_wise
 from w2wpath.w2wnet.learner import Rows
 
-Kind = Literal["wise", "net"]
+Kind = Literal["wise", "net", "trace"]
 WITHOUT_EFFECT = frozenset({"preset", "seed", "wiped_epochs", "device", "loader_workers", "folds", "controls"})
 """Settings that change no cell, or stand in its key by another name."""
 JUDGEMENT = frozenset(
@@ -70,7 +71,7 @@ class Work:
 
     @property
     def settings_that_count(self) -> dict[str, Any]:
-        """Those of the settings that change what the cell holds."""
+        """Those of the settings that change what the cell holds; a trace has those of a deterministic network."""
         without = WITHOUT_EFFECT | (JUDGEMENT if self.kind == "wise" else JUDGEMENT | OF_WISE)
         return {name: value for name, value in self.settings.model_dump(mode="json").items() if name not in without}
 
@@ -92,6 +93,21 @@ class WiseCell:
     test_mean_nk: NDArray[np.float64]
     test_u: NDArray[np.float64]
     stop: StopRecord
+    about: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class TraceCell:
+    """How a deterministic network learned its n training tiles: means over the epochs of its training forwards.
+
+    Attributes
+    ----------
+    margin_n, loss_n
+        Logit of the given label minus the largest other one, and cross entropy.
+    """
+
+    margin_n: NDArray[np.float64]
+    loss_n: NDArray[np.float64]
     about: Mapping[str, Any]
 
 
@@ -143,7 +159,7 @@ def make(work: Work, progress: Progress | None = None) -> float:
     store = TileStore.open(work.store)
     table = store.table().take(work.rows)
     tiles = Tiles.of(store, table, work.settings)
-    said = (_wise if work.kind == "wise" else _net)(work, tiles, table.label, progress or Silent())
+    said = {"wise": _wise, "net": _net, "trace": _trace}[work.kind](work, tiles, table.label, progress or Silent())
     about = {
         "key": dict(work.key),
         "settings": work.settings_that_count,
@@ -190,6 +206,29 @@ def _net(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress)
 
     network = WipedFitter(tiles, progress).fit(work.train, label_n[work.train], work.seed, work.epochs, work.name)
     return {"test_probs_nk": network.predict(work.test)}
+
+
+def _trace(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress) -> dict[str, Any]:
+    from w2wpath.w2wnet.nets.training import WiseLearner
+
+    labels, n = label_n[work.train], len(work.train)
+    run = WiseLearner(tiles, progress).start(work.train, labels, work.seed)
+    margin, loss = np.zeros(n), np.zeros(n)
+    with progress.track(work.name, work.epochs) as step:
+        for _ in range(work.epochs):
+            said = run.epoch()
+            if said is None:
+                raise ValueError("a trace needs a learner that tells of its training forwards")
+            margin += margins(said, labels)
+            loss += losses(said, labels)
+            step(1, "")
+    return {"margin_n": margin / work.epochs, "loss_n": loss / work.epochs}
+
+
+def read_trace(path: Path) -> TraceCell | None:
+    """Read a trace; None where there is none, or not all of it."""
+    found = _read(path)
+    return None if found is None else TraceCell(**found[1], about=found[0])
 
 
 def read_wise(path: Path) -> WiseCell | None:

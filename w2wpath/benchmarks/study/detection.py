@@ -22,7 +22,7 @@ from w2wpath.benchmarks.study.resampling import (
 from w2wpath.w2wnet.truth import Truth
 
 WRONG_LABEL = "label"
-"""The kind of spurious tile that leaves no trace in the image: to flag it unseen is chance (F4)."""
+"""How kinds of spurious tiles begin that leave no trace in the image: to flag them unseen is chance (F4)."""
 Drawn = dict[str, list[Floats]]
 """Draws (b,) of every fold, by the name of the figure."""
 
@@ -68,7 +68,7 @@ def _of_part(part: Part, known: Known, *, unseen: bool) -> dict[str, Floats]:
     truth, rows = known.truth, part.rows
     spurious, kind = truth.spurious[rows] & truth.known[rows], truth.kind[rows]
     good = ~truth.spurious[rows] & truth.known[rows]
-    sought = spurious & (kind != WRONG_LABEL) if unseen else spurious
+    sought = spurious & ~np.char.startswith(kind, WRONG_LABEL) if unseen else spurious
     weight = known.weight_bn[:, rows]
 
     def ranked(positive: Mask) -> tuple[NDArray[np.floating], Mask, Floats]:

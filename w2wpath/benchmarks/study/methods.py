@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2wpath.benchmarks.koehler import QUANTILES, koehler_lists
+from w2wpath.benchmarks.rivals.koehler import QUANTILES, koehler_lists
 from w2wpath.benchmarks.study.cells import JUDGEMENT
 from w2wpath.config import PAPER, CleanSettings, StudySettings
 from w2wpath.errors import ConfigError, did_you_mean
@@ -47,6 +47,9 @@ class FoldContext:
         Tells which training tiles (n,) the Wise of a variant keeps.
     u_of
         Exact in-sample u (n,) of the Wise of a variant.
+    rival
+        What a method of :data:`~w2wpath.benchmarks.study.inner.RIVALS` leaves out (n,), None where it has no cut of
+        its own, and its score (n,).
     """
 
     k: int
@@ -55,6 +58,7 @@ class FoldContext:
     statistics_n: NDArray[np.float64]
     kept_by: Callable[[str], Mask]
     u_of: Callable[[str], NDArray[np.float64]]
+    rival: Callable[[str], tuple[Mask | None, NDArray[np.float64]]]
 
     def random(self) -> np.random.Generator:
         """Return the random numbers of this fold and seed."""
@@ -103,6 +107,14 @@ def _without_highest(context: FoldContext, score_n: NDArray[np.float64]) -> Mask
     return kept
 
 
+def _by_rival(name: str) -> Callable[[FoldContext], Mask]:
+    def kept(context: FoldContext) -> Mask:
+        left_out, score_n = context.rival(name)
+        return np.zeros(len(score_n), dtype=np.bool_) if left_out is None else ~left_out
+
+    return kept
+
+
 def _koehler(quantile: float) -> Callable[[FoldContext], Mask]:
     return lambda context: koehler_lists(context.u_of(RECOMMENDED), (quantile,))[quantile]
 
@@ -128,6 +140,7 @@ METHODS: Mapping[str, Method] = {
         Method("roy", _all, None, {"low_pass_sigma": 1.0}),
         *(Method(f"roy {sigma:g}", _all, None, {"low_pass_sigma": sigma}) for sigma in (0.5, 2.0)),
         *(Method(name, _koehler(quantile), RECOMMENDED) for name, quantile in KOEHLER.items()),
+        *(Method(name, _by_rival(name)) for name in ("cleanlab", "ponzio")),
         *(
             Method(name, _by_wise(name), name, _of_paper(*(key for key in keys if key in PAPERS_NETWORK)))
             for name, keys in CHANGES.items()

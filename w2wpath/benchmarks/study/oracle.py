@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.rivals.traces import without_worst
 from w2wpath.benchmarks.study.methods import FoldContext
 from w2wpath.w2wnet.truth import Truth
 
@@ -28,9 +29,21 @@ def oracle_same_size(context: FoldContext, truth: Truth) -> Mask:
     return kept
 
 
+def _known_rate(name: str) -> Callable[[FoldContext, Truth], Mask]:
+    """Leave out as many tiles as are spurious, those of a rival's highest score: the truth tells it how many alone."""
+    return lambda context, truth: without_worst(context.rival(name)[1], int(_spurious(context, truth).sum()))
+
+
 def _spurious(context: FoldContext, truth: Truth) -> Mask:
     return np.asarray(truth.known[context.train] & truth.spurious[context.train])
 
 
-ORACLES: Mapping[str, Callable[[FoldContext, Truth], Mask]] = {"oracle": oracle, "oracle-same-size": oracle_same_size}
+ORACLES: Mapping[str, Callable[[FoldContext, Truth], Mask]] = {
+    "oracle": oracle,
+    "oracle-same-size": oracle_same_size,
+    "aum": _known_rate("aum"),
+    "small-loss": _known_rate("small-loss"),
+}
+"""Rows that the truth helps. ``aum`` and ``small-loss`` have no cut of their own; they are told the number of spurious
+tiles, in their favour, and nothing else."""
 NEEDS_WISE = frozenset({"oracle-same-size"})

@@ -12,8 +12,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2wpath.benchmarks.study.cells import NetCell, WiseCell, Work, digest_of, is_made, make, read_net, read_wise
+from w2wpath.benchmarks.study.cells import (
+    NetCell,
+    WiseCell,
+    Work,
+    digest_of,
+    is_made,
+    make,
+    read_net,
+    read_trace,
+    read_wise,
+)
 from w2wpath.benchmarks.study.ground import Ground, prepare, prepare_split
+from w2wpath.benchmarks.study.inner import RIVALS, dealt, piece_settings
 from w2wpath.benchmarks.study.judging import Judged, judged
 from w2wpath.benchmarks.study.methods import (
     METHODS,
@@ -50,6 +61,7 @@ class Study:
     out: Path
     threads: int | None = None
     _judged: dict[tuple[str, Fold], Judged] = field(default_factory=dict)
+    _rivals: dict[tuple[str, Fold], tuple[NDArray[np.bool_] | None, NDArray[np.float64]]] = field(default_factory=dict)
 
     @cached_property
     def rows(self) -> tuple[str, ...]:
@@ -91,8 +103,61 @@ class Study:
             "net", name, fold, kept, settings, _seed(fold) + SEEDS_APART // 2, self.study.classifier_epochs
         )
 
+    def inner_works(self, row: str, fold: Fold) -> list[Work]:
+        """Return the cells that a rival needs before its list can be made."""
+        if row not in RIVALS:
+            return []
+        train, rival, epochs = self.ground.sides(fold[0])[0], RIVALS[row], self.study.classifier_epochs
+        base = network_settings(self.settings, METHODS["all"])
+        return [
+            self._work(
+                piece.kind,
+                piece.name,
+                fold,
+                train[piece.train],
+                piece_settings(base.model_copy(update={"max_epochs": epochs}), piece)
+                if piece.kind == "trace"
+                else piece_settings(base, piece),
+                _seed(fold),
+                0 if piece.kind == "wise" else epochs,
+                train[piece.test],
+            )
+            for piece in rival.pieces(self._parts(row, fold))
+        ]
+
+    def _parts(self, row: str, fold: Fold) -> NDArray[np.intp]:
+        table = self.ground.table.take(self.ground.sides(fold[0])[0])
+        return dealt(table.patients, table.classes, table.patient, table.label, RIVALS[row].parts, _seed(fold))
+
+    def rival(self, row: str, fold: Fold) -> tuple[NDArray[np.bool_] | None, NDArray[np.float64]]:
+        """Return what a rival leaves out of a fold's training tiles (n,), None where it has no cut, and its score (n,).
+
+        Raises
+        ------
+        RunError
+            A cell that it needs is not made yet.
+        """
+        if (row, fold) not in self._rivals:
+            readers = {"wise": read_wise, "net": read_net, "trace": read_trace}
+            works = self.inner_works(row, fold)
+            cells = [readers[work.kind](work.path) if is_made(work) else None for work in works]
+            for work, cell in zip(works, cells, strict=True):
+                if cell is None:
+                    raise RunError(f"{work.path}: is not there. Run the study without --report-only.")
+            label_n = self.ground.table.label[self.ground.sides(fold[0])[0]]
+            self._rivals[row, fold] = RIVALS[row].judge(cells, label_n, self._parts(row, fold))
+        return self._rivals[row, fold]
+
     def _work(
-        self, kind: Any, name: str, fold: Fold, train: NDArray[np.intp], settings: CleanSettings, seed: int, epochs: int
+        self,
+        kind: Any,
+        name: str,
+        fold: Fold,
+        train: NDArray[np.intp],
+        settings: CleanSettings,
+        seed: int,
+        epochs: int,
+        test: NDArray[np.intp] | None = None,
     ) -> Work:
         k, study_seed = fold
         ground = self.ground
@@ -107,7 +172,10 @@ class Study:
         }
         slug = name.replace("'", "").replace(" ", "-")
         path = self.out / "cells" / f"{kind}-{slug}-f{k}-s{study_seed}.npz"
-        test = ground.sides(k)[1]
+        if test is None:
+            test = ground.sides(k)[1]
+        else:
+            key["test"] = digest_of(test)
         return Work(kind, path, key, ground.store.path, ground.rows, train, test, settings, seed, epochs, self.threads)
 
     def wise(self, variant: str, fold: Fold) -> WiseCell | None:
@@ -116,15 +184,17 @@ class Study:
         return read_wise(work.path) if is_made(work) else None
 
     def net(self, row: str, fold: Fold) -> NetCell | None:
-        """Read a row's network; None where it, or a Wise that it needs, is not made yet."""
-        if not self._has_wise(row, fold):
+        """Read a row's network; None where it, or what its list needs, is not made yet."""
+        if not self._list_can_be_made(row, fold):
             return None
         work = self.net_work(row, fold)
         return read_net(work.path) if is_made(work) else None
 
-    def _has_wise(self, row: str, fold: Fold) -> bool:
+    def _list_can_be_made(self, row: str, fold: Fold) -> bool:
         needed = METHODS[row].wise if row in METHODS else RECOMMENDED
-        return not self._needs_wise(row) or needed is None or is_made(self.wise_work(needed, fold))
+        if self._needs_wise(row) and needed is not None and not is_made(self.wise_work(needed, fold)):
+            return False
+        return all(is_made(work) for work in self.inner_works(row, fold))
 
     def judged(self, variant: str, fold: Fold) -> Judged:
         """Judge a variant's Wise by the rules of its settings.
@@ -154,6 +224,7 @@ class Study:
             statistics_n=self.ground.statistics_n[train],
             kept_by=lambda variant: self.judged(variant, fold).kept_n,
             u_of=lambda variant: self.judged(variant, fold).fit.u_n,
+            rival=lambda name: self.rival(name, fold),
         )
         if row not in ORACLES:
             return METHODS[row].kept(context)
@@ -165,12 +236,20 @@ class Study:
         """Return the cells of a variant's Wise networks."""
         return [self.wise_work(variant, fold) for fold in self.folds if fold[1] == seed]
 
+    def inner_cells(self, seed: int) -> list[Work]:
+        """Return the cells that rivals need before their lists can be made."""
+        if self.study.cohort_variant != "whole":
+            return []
+        folds = [fold for fold in self.folds if fold[1] == seed]
+        found = [work for row in self.rows for fold in folds for work in self.inner_works(row, fold)]
+        return list({work.path: work for work in found}.values())
+
     def net_cells(self, seed: int) -> list[Work]:
         """Return the cells of the networks of a seed whose lists can be made by now."""
         if self.study.cohort_variant != "whole":
             return []
         folds = [fold for fold in self.folds if fold[1] == seed]
-        found = [self.net_work(row, fold) for row in self.rows for fold in folds if self._has_wise(row, fold)]
+        found = [self.net_work(row, fold) for row in self.rows for fold in folds if self._list_can_be_made(row, fold)]
         return list({work.path: work for work in found}.values())
 
 
@@ -246,20 +325,21 @@ def complete(study: Study, *, workers: int = 1, progress: Progress | None = None
     the networks whose lists are there already.
     """
     progress = progress or Silent()
-    clock = _TimeLeft(workers)
+    clock = TimeLeft(workers)
     failed: dict[str, str] = {}
     for seed in study.study.seeds:
-        for variant in (*study.variants, None):
-            wise = [] if variant is None else study.wise_cells(variant, seed)
-            works = [*wise, *study.net_cells(seed)]
+        first = [study.wise_cells(variant, seed) for variant in study.variants]
+        for ahead in (*first, study.inner_cells(seed), []):
+            works = [*ahead, *study.net_cells(seed)]
             missing = [work for work in works if work.name not in failed and not is_made(work)]
             if missing:
                 progress.say(f"seed {seed}: {len(missing)} cells to make now, {len(works) - len(missing)} are there")
-            failed |= _wave(missing, clock, workers, progress)
+            failed |= make_all(missing, clock, workers, progress)
     return failed
 
 
-def _wave(works: Sequence[Work], clock: _TimeLeft, workers: int, progress: Progress) -> dict[str, str]:
+def make_all(works: Sequence[Work], clock: TimeLeft, workers: int, progress: Progress) -> dict[str, str]:
+    """Make cells, by processes where there are several; return what went wrong by cell."""
     failed: dict[str, str] = {}
     left = list(works)
     alone = workers <= 1 or len(works) <= 1
@@ -277,7 +357,7 @@ def _wave(works: Sequence[Work], clock: _TimeLeft, workers: int, progress: Progr
     return failed
 
 
-class _TimeLeft:
+class TimeLeft:
     """Estimates the time left from the cells done so far, each kind by itself."""
 
     def __init__(self, workers: int) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from w2wpath.benchmarks.study.accuracy import Answers, answered, coverage_of, curve, gains
 from w2wpath.benchmarks.study.detection import Drawn, Known, Part, detected, figures, margins, ratio_of_classes
+from w2wpath.benchmarks.study.inner import RIVALS
 from w2wpath.benchmarks.study.methods import KOEHLER, METHODS, RECOMMENDED, VARIANTS, variant_settings
 from w2wpath.benchmarks.study.resampling import Figure, Floats, Mask, figure, mean_of, patient_weights
 from w2wpath.benchmarks.study.run import Fold, Study
@@ -110,6 +111,7 @@ class _Scoring:
         if self.study.study.cohort_variant == "whole":
             for row in self.study.rows:
                 lists |= self._list(row)
+            training |= self._rivals()
         return {"training": training, "vote": voted, "unseen": unseen, "lists": lists}
 
     def _beside(self, name: str, ours: list[Part], rival: list[Part], *, unseen: bool) -> Rows:
@@ -123,6 +125,19 @@ class _Scoring:
         for fold in folds:
             judged = self.study.judged(variant, fold)
             found.append(Part(self.ground.sides(fold[0])[0], judged.severity_n, ~judged.kept_n))
+        return found
+
+    def _rivals(self) -> Rows:
+        """Score the rivals that rank training tiles; what they exclude is their list."""
+        found = Rows()
+        for row in (row for row in self.study.rows if row in RIVALS):
+            folds = self._folds(self.seeds_of(row, nets=True))
+            if folds:
+                parts = [
+                    Part(self.ground.sides(fold[0])[0], self.study.rival(row, fold)[1], ~self.study.kept(row, fold))
+                    for fold in folds
+                ]
+                found |= self._beside(row, parts, self._rival(folds, side=0), unseen=False)
         return found
 
     def _rival(self, folds: Sequence[Fold], *, side: int) -> list[Part]:

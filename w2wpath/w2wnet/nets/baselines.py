@@ -2,7 +2,7 @@
 
 Roy et al. (ICPR 2018) let images pass a fixed low-pass filter before the network, so that degradations matter less.
 Their kernel is not given; here it is a Gaussian of 3 x 3 pixels, one channel at a time. Köhler et al. (2019) need no
-network of their own: theirs is a Wise, pruned at a fixed uncertainty (``w2wpath.benchmarks.koehler``).
+network of their own: theirs is a Wise, pruned at a fixed uncertainty (``w2wpath.benchmarks.rivals.koehler``).
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from w2wpath.benchmarks.koehler import QUANTILES, koehler_lists
+from w2wpath.benchmarks.rivals.koehler import QUANTILES, koehler_lists
 from w2wpath.errors import NonFiniteScoreError
 
 
