@@ -12,6 +12,7 @@ from typing import NoReturn
 import typer
 
 from w2wpath.cli import (
+    bench,
     check_geojson,
     clean,
     demo,
@@ -59,6 +60,7 @@ COMMANDS = (
 for module in COMMANDS:
     app.command(module.NAME)(module.run)
 app.add_typer(review.app, name=review.NAME)
+app.add_typer(bench.app, name=bench.NAME)
 
 
 @app.callback()

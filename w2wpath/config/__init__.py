@@ -1,6 +1,7 @@
 """Settings of every stage: pydantic models that refuse unknown keys; flag over TOML over default."""
 
 from w2wpath.config.base import Settings
+from w2wpath.config.bench import BenchSettings
 from w2wpath.config.heatmap import HeatmapSettings
 from w2wpath.config.load import STAGES, load, load_class_map
 from w2wpath.config.nets import PAPER, CleanSettings, NetSettings
@@ -10,6 +11,7 @@ from w2wpath.config.tiling import ClassMap, ClassRule, RoiSettings, TileSettings
 __all__ = [
     "PAPER",
     "STAGES",
+    "BenchSettings",
     "ClassMap",
     "ClassRule",
     "CleanSettings",

@@ -10,6 +10,7 @@ from typing import Any, TypeVar
 from pydantic import ValidationError
 
 from w2wpath.config.base import Settings
+from w2wpath.config.bench import BenchSettings
 from w2wpath.config.heatmap import HeatmapSettings
 from w2wpath.config.nets import CleanSettings
 from w2wpath.config.study import StudySettings
@@ -21,6 +22,7 @@ STAGES: Mapping[str, type[Settings]] = {
     "clean": CleanSettings,
     "heatmap": HeatmapSettings,
     "study": StudySettings,
+    "bench": BenchSettings,
 }
 
 S = TypeVar("S", bound=Settings)

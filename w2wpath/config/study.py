@@ -27,6 +27,9 @@ class StudySettings(Settings):
     paper_exact_folds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Folds in which row ``paper`` follows exact MC passes; the other folds follow the moving average, which costs a
     tenth on a CPU."""
+    paper: dict[str, float] = Field(default_factory=dict)
+    """Settings of rows ``paper`` and ``deterministic`` that the paper has for these data, such as its learning rate;
+    what [clean] states by name they keep else."""
     cohort_variant: Literal["whole", "good-only", "imbalanced"] = "whole"
     """``good-only`` leaves the spurious tiles out of the cohort (by the truth: scoring data are being built) and
     ``imbalanced`` thins one class to a tenth of the largest; both train the Wise networks only."""

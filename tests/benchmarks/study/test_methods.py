@@ -107,11 +107,26 @@ def test_paper_is_the_preset_but_for_what_is_named_and_the_tracker() -> None:
 
 
 def test_only_the_row_pretrained_begins_with_weights() -> None:
-    assert {name for name, row in METHODS.items() if network_settings(BASE, row).weights is not None} == {"pretrained"}
+    assert {name for name, row in METHODS.items() if network_settings(BASE, row, STUDY).weights is not None} == {
+        "pretrained"
+    }
     assert all(variant_settings(BASE, variant, 0, STUDY).weights is None for variant in VARIANTS)
-    assert network_settings(BASE, METHODS["roy"]).low_pass_sigma == 1.0
-    assert network_settings(BASE, METHODS["deterministic"]).lr == PAPER["lr"]
-    assert network_settings(BASE, METHODS["all"]).lr == CleanSettings().lr
+    assert network_settings(BASE, METHODS["roy"], STUDY).low_pass_sigma == 1.0
+    assert network_settings(BASE, METHODS["deterministic"], STUDY).lr == PAPER["lr"]
+    assert network_settings(BASE, METHODS["all"], STUDY).lr == CleanSettings().lr
+
+
+def test_what_the_paper_has_for_these_data_goes_to_its_rows_alone() -> None:
+    study = STUDY.model_copy(update={"paper": {"lr": 0.1, "batch_size": 32}})
+    for settings in (
+        variant_settings(BASE, "paper", 0, study),
+        network_settings(BASE, METHODS["paper"], study),
+        network_settings(BASE, METHODS["deterministic"], study),
+    ):
+        assert (settings.lr, settings.batch_size) == (0.1, 32)
+    for row in ("recommended", "all", "roy"):
+        assert network_settings(BASE, METHODS[row], study) == network_settings(BASE, METHODS[row], STUDY)
+    assert variant_settings(BASE, "recommended", 0, study) == variant_settings(BASE, "recommended", 0, STUDY)
 
 
 def test_groups_are_taken_apart_once() -> None:

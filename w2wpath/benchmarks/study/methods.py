@@ -166,14 +166,15 @@ def variant_settings(base: CleanSettings, variant: str, k: int, study: StudySett
     given = _given(base)
     if variant == "paper":
         exact = k in study.paper_exact_folds
-        return CleanSettings(**given | {"preset": "paper", "tracker": "exact" if exact else "ema"})
+        return CleanSettings(**given | study.paper | {"preset": "paper", "tracker": "exact" if exact else "ema"})
     return CleanSettings(**given | _of_paper(*CHANGES.get(variant, ())))
 
 
-def network_settings(base: CleanSettings, method: Method) -> CleanSettings:
+def network_settings(base: CleanSettings, method: Method, study: StudySettings) -> CleanSettings:
     """Return the settings of a row's deterministic network. Only row ``pretrained`` begins with the given weights."""
     weights = {"weights": base.weights} if method.name == PRETRAINED else {}
-    return CleanSettings(**_given(base) | dict(method.changes) | weights)
+    papers = study.paper if method.changes == PAPERS_NETWORK else {}
+    return CleanSettings(**_given(base) | dict(method.changes) | papers | weights)
 
 
 def _given(base: CleanSettings) -> dict[str, Any]:

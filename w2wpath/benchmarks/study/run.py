@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
@@ -97,7 +97,7 @@ class Study:
         train = self.ground.sides(fold[0])[0]
         kept = train[self.kept(row, fold)]
         method = METHODS.get(row, METHODS["all"])
-        settings = network_settings(self.settings, method)
+        settings = network_settings(self.settings, method, self.study)
         name = SAME_NETWORK.get(row, row)
         return self._work(
             "net", name, fold, kept, settings, _seed(fold) + SEEDS_APART // 2, self.study.classifier_epochs
@@ -108,7 +108,7 @@ class Study:
         if row not in RIVALS:
             return []
         train, rival, epochs = self.ground.sides(fold[0])[0], RIVALS[row], self.study.classifier_epochs
-        base = network_settings(self.settings, METHODS["all"])
+        base = network_settings(self.settings, METHODS["all"], self.study)
         return [
             self._work(
                 piece.kind,
@@ -338,8 +338,14 @@ def complete(study: Study, *, workers: int = 1, progress: Progress | None = None
     return failed
 
 
-def make_all(works: Sequence[Work], clock: TimeLeft, workers: int, progress: Progress) -> dict[str, str]:
-    """Make cells, by processes where there are several; return what went wrong by cell."""
+def make_all(
+    works: Sequence[Work],
+    clock: TimeLeft,
+    workers: int,
+    progress: Progress,
+    told: Callable[[Work], str] = lambda work: work.name,
+) -> dict[str, str]:
+    """Make cells, by processes where there are several; return what went wrong, by what each cell is called."""
     failed: dict[str, str] = {}
     left = list(works)
     alone = workers <= 1 or len(works) <= 1
@@ -349,11 +355,11 @@ def make_all(works: Sequence[Work], clock: TimeLeft, workers: int, progress: Pro
         if isinstance(result, BaseException):
             if not isinstance(result, W2wError):
                 raise result
-            failed[work.name] = str(result)
-            progress.say(f"{work.name}: failed. {result}")
+            failed[told(work)] = str(result)
+            progress.say(f"{told(work)}: failed. {result}")
             continue
         clock.took(work, result)
-        progress.say(f"{work.name}: {result:.0f} s; {len(left)} left now{clock.told(left)}")
+        progress.say(f"{told(work)}: {result:.0f} s; {len(left)} left now{clock.told(left)}")
     return failed
 
 

@@ -1,0 +1,94 @@
+"""The headline: which score finds which kind of spurious training image."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from w2wpath.benchmarks.bench.grid import Entry
+from w2wpath.benchmarks.noise.manifest import KINDS
+from w2wpath.benchmarks.study.inner import RIVALS
+from w2wpath.benchmarks.study.judging import judged
+from w2wpath.benchmarks.study.methods import RECOMMENDED, variant_settings
+from w2wpath.benchmarks.study.resampling import Figure, auroc, figure, patient_weights, sensitivity_at
+from w2wpath.w2wnet.metrics import average_precision
+
+Floats = NDArray[np.floating]
+MIXED = "mixed"
+PAPERS, LABEL, READ, JOINED = "u", "label quality", "with the second reader", "with image quality too"
+STATISTICS = "image statistics only"
+
+
+def scores_of(entry: Entry) -> dict[str, Floats]:
+    """Return scores (n,) of the training images by name, high where spurious; those whose networks are there."""
+    study, fold = entry.study, (0, entry.seed)
+    train = study.ground.sides(0)[0]
+    found: dict[str, Floats] = {}
+    cell = study.wise(RECOMMENDED, fold) if RECOMMENDED in study.variants else None
+    if cell is not None:
+        mine = study.judged(RECOMMENDED, fold)
+        settings = variant_settings(study.settings, RECOMMENDED, 0, study.study)
+        seed = study.wise_work(RECOMMENDED, fold).seed
+        with_quality = judged(study.ground, cell, 0, settings.model_copy(update={"quality": True}), seed)
+        found |= {PAPERS: mine.fit.u_n, LABEL: mine.fit.exact_score_n}
+        found |= {READ: mine.fit.score_n, JOINED: with_quality.severity_n}
+    if "paper" in study.variants and study.wise("paper", fold) is not None:
+        found[f"{PAPERS}, preset paper"] = study.judged("paper", fold).fit.u_n
+    for row in (row for row in study.rows if row in RIVALS):
+        if study.net(row, fold) is not None:
+            found[row] = study.rival(row, fold)[1]
+    return found | {STATISTICS: study.ground.statistics_n[train]}
+
+
+def of_entry(entry: Entry) -> dict[str, dict[str, dict[str, Figure]]]:
+    """Return, by kind and score, AUROC, sensitivity at 5 % of the good images removed, and average precision."""
+    study = entry.study
+    train, truth = study.ground.sides(0)[0], study.truth
+    if truth is None:
+        return {}
+    kind, good = truth.kind[train], ~truth.spurious[train]
+    weight_bn = patient_weights(study.ground.table.patient)[:, train]
+    scores = scores_of(entry)
+    present = [name for name in KINDS if (kind == name).any()]
+    found: dict[str, dict[str, dict[str, Figure]]] = {}
+    for name in (*present, *([MIXED] if len(present) > 1 else [])):
+        sought = ~good if name == MIXED else kind == name
+        asked = sought | good
+        found[name] = {}
+        for score, values in scores.items():
+            ranked = (values[asked], sought[asked], weight_bn[:, asked])
+            n = int(sought.sum())
+            found[name][score] = {
+                "AUROC": figure(auroc(*ranked), n),
+                "sensitivity at 5 %": figure(sensitivity_at(*ranked), n),
+                "AP": figure(np.array([average_precision(values[asked], sought[asked])]), n),
+            }
+    return found
+
+
+def over_seeds(figures: Sequence[Figure]) -> Figure:
+    """Return the mean over seeds: of the values, and of the ends of their intervals; the std is that between seeds."""
+    values = np.array([one.value for one in figures])
+    if len(figures) == 1:
+        return figures[0]
+    ends = np.array([[one.low, one.high] for one in figures]).mean(axis=0)
+    std = float(values.std(ddof=1))
+    return Figure(float(values.mean()), float(ends[0]), float(ends[1]), std, figures[0].n, tuple(values.tolist()))
+
+
+def joined(
+    parts: Sequence[Mapping[str, Mapping[str, Mapping[str, Figure]]]],
+) -> dict[str, dict[str, dict[str, Figure]]]:
+    """Join headline tables of several seeds of one set, figure by figure over the seeds that have it."""
+    found: dict[str, dict[str, dict[str, list[Figure]]]] = {}
+    for part in parts:
+        for kind, scores in part.items():
+            for score, figures in scores.items():
+                for name, one in figures.items():
+                    found.setdefault(kind, {}).setdefault(score, {}).setdefault(name, []).append(one)
+    return {
+        kind: {score: {name: over_seeds(many) for name, many in named.items()} for score, named in scores.items()}
+        for kind, scores in found.items()
+    }

@@ -1,0 +1,297 @@
+"""The report of a grid: ``bench.md`` to read, ``bench.csv`` and ``bench.json`` with every figure, pictures."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from w2wpath.benchmarks.bench.gallery import draw_gallery
+from w2wpath.benchmarks.bench.grid import complete, open_sets
+from w2wpath.benchmarks.bench.pictures import draw_pictures
+from w2wpath.benchmarks.bench.results import Removal, Results, gather
+from w2wpath.benchmarks.noise.sets import FULL_SIZE, recipe_of
+from w2wpath.benchmarks.sources.source import SPLITS
+from w2wpath.benchmarks.study.resampling import Figure
+from w2wpath.config import BenchSettings, CleanSettings, load
+from w2wpath.errors import RunError
+from w2wpath.progress import Progress
+from w2wpath.provenance import record, write_whole
+
+PUBLISHED = """Published, other data and size (W2WNet's paper; DenseNet121, all of MNIST and CIFAR-10, EMNIST letters; read
+from its text and plots): 27 to 70 % of the spurious removed over all Sp and Mixed sets, 27 to 50 % on Mixed; of the
+good at most 17 % (Sp-CIFAR10-30), about 0 % on Sp-MNIST; of the originals 5 % (MNIST) and 10 % (CIFAR10); accuracy 5
+to 10 points above the deterministic network on the noisy sets."""
+"""The paper's figures, which stand beside no measured number."""
+
+
+@dataclass(frozen=True)
+class Done:
+    """What a benchmark wrote, what failed with the reason, and what is not there yet."""
+
+    out: Path
+    files: tuple[Path, ...]
+    failed: Mapping[str, str]
+    missing: Mapping[str, tuple[str, ...]]
+
+
+def conduct(toml: Path, out: Path, data: Path | None, workers: int, progress: Progress) -> Done:
+    """Make what is missing of the grid in `toml`, then write its report into folder `out`; with no `data`, only that.
+
+    Raises
+    ------
+    W2wError
+        The settings are wrong, or not one data set is there.
+    """
+    bench, settings = load(BenchSettings, "bench", toml, {}), load(CleanSettings, "clean", toml, {})
+    entries, failed = open_sets(bench, settings, data, out, workers=workers, progress=progress)
+    if not entries:
+        raise RunError(f"{out}: not one data set is there. " + next(iter(failed.values()), ""))
+    if data is not None:
+        failed |= complete(entries, workers=workers, progress=progress)
+    results = gather(entries)
+    files = [*_write(out, bench, settings, results), *draw_pictures(out, results), *draw_gallery(out, entries)]
+    return Done(out, tuple(files), failed, results.missing)
+
+
+def _write(out: Path, bench: BenchSettings, settings: CleanSettings, results: Results) -> list[Path]:
+    texts = {
+        "bench.md": "\n".join(_markdown(bench, settings, results)) + "\n",
+        "bench.csv": _csv(results),
+        "bench.json": _json(bench, settings, results),
+        "cards.jsonl": "".join(json.dumps(card, sort_keys=True) + "\n" for card in results.cards),
+    }
+    for name, text in texts.items():
+        write_whole(out / name, text)
+    return [out / name for name in texts]
+
+
+# every figure ------------------------------------------------------------------------------------------------------
+
+
+def figures_of(results: Results) -> Iterator[tuple[tuple[str, str, str, str], Figure]]:
+    """Yield set, table, row and name of every figure with the figure."""
+    for name, tables in results.tables.items():
+        for table, rows in tables.items():
+            for row, figures in rows.items():
+                for what, figure in figures.items():
+                    yield (name, table, row, what), figure
+        for kind, scores in results.headline[name].items():
+            for score, figures in scores.items():
+                for what, figure in figures.items():
+                    yield (name, "headline", f"{kind}, {score}", what), figure
+
+
+def _csv(results: Results) -> str:
+    file = io.StringIO()
+    writer = csv.writer(file, lineterminator="\n")
+    writer.writerow(("set", "table", "row", "figure", "value", "low", "high", "std", "n"))
+    for key, figure in figures_of(results):
+        numbers = (figure.value, figure.low, figure.high, figure.std)
+        writer.writerow([*key, *("" if np.isnan(value) else f"{value:.6g}" for value in numbers), figure.n])
+    return file.getvalue()
+
+
+def _json(bench: BenchSettings, settings: CleanSettings, results: Results) -> str:
+    about = record("bench", {"bench": bench.model_dump(mode="json"), "clean": settings.model_dump(mode="json")})
+    found = {
+        "about": about,
+        "sets": results.about,
+        "figures": [
+            {**dict(zip(("set", "table", "row", "figure"), key, strict=True)), **asdict(figure)}
+            for key, figure in figures_of(results)
+        ],
+        "removal": {
+            name: {row: {side: asdict(one) for side, one in sides.items()} for row, sides in rows.items()}
+            for name, rows in results.removal.items()
+        },
+        "claims": [asdict(claim) for claim in results.claims],
+        "curves": results.curves,
+        "missing": results.missing,
+    }
+    return json.dumps(_finite(found), indent=1) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    """Replace NaN, which JSON has not, by None."""
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and np.isnan(value) else value
+
+
+# markdown ----------------------------------------------------------------------------------------------------------
+
+
+def _markdown(bench: BenchSettings, settings: CleanSettings, results: Results) -> Iterator[str]:
+    yield "# Benchmark"
+    yield ""
+    yield (
+        f"{settings.backbone}, at most {settings.max_epochs} epochs of a Wise, {settings.draws} draws, "
+        f"{bench.classifier_epochs} epochs of every classifier; seeds {', '.join(map(str, bench.seeds))}, rows "
+        f"{', '.join(bench.rows)}; on the first seed also {', '.join(bench.rows_once) or 'none'}; faults: {bench.mode}."
+    )
+    exact = ", ".join(bench.exact) or "no set"
+    yield f"Row paper follows the moving average of the training forwards; exact MC passes on: {exact}."
+    yield (
+        "Figures are means over seeds; intervals of 95 % by a bootstrap over groups of images (mean of the seeds' "
+        "intervals), ± the std over seeds. aum and small-loss are told the true number of spurious images; the best of "
+        "Köhler's thresholds is chosen by its result."
+    )
+    for told, rows in results.missing.items():
+        yield f"**Not there yet** ({told}): {', '.join(rows)}."
+    yield from _counts(results)
+    yield from _headline(results)
+    yield from _removal(results)
+    yield from _accuracy(results)
+    yield from _claims(results)
+    yield from _cost(results)
+    yield from ("", "## The paper's own figures", "", PUBLISHED)
+
+
+def _stand_ins(results: Results) -> str:
+    """Return which files stand in for which set: said at every table."""
+    found = {
+        f"{source['name']} stands in for {source['stands_in_for']}"
+        for about in results.about.values()
+        for source in about["sources"]
+        if source["stands_in_for"]
+    }
+    return f" {'; '.join(sorted(found))}." if found else ""
+
+
+def _section(results: Results, title: str, text: str) -> Iterator[str]:
+    yield from ("", f"## {title}", "", f"{text}{_stand_ins(results)}", "")
+
+
+def _counts(results: Results) -> Iterator[str]:
+    yield from _section(
+        results,
+        "Data sets (Table 1)",
+        "Images made, good + spurious; in brackets the paper's. N % is of the originals.",
+    )
+    body = []
+    for name, about in results.about.items():
+        cells, recipe = [name], recipe_of(name)
+        for split in SPLITS:
+            counts, full = about["splits"][split], FULL_SIZE[recipe.base][split]
+            good = counts["images"] - counts["spurious"]
+            papers = f"{full} + {recipe.spurious(split, full)}"
+            cells += [f"{good} + {counts['spurious']} ({papers})", f"{100 * counts['share_of_set']:.1f} %"]
+        kinds = about["splits"]["train"]["kinds"] or about["splits"]["test"]["kinds"]
+        body.append([*cells, ", ".join(f"{kind} {count}" for kind, count in kinds.items()) or "–"])
+    yield from _grid(["", "training", "spurious of the set", "test", "spurious of the set", "kinds"], body)
+
+
+def _headline(results: Results) -> Iterator[str]:
+    yield from _section(
+        results,
+        "Which score finds what (training images)",
+        "AUROC against the good images / sensitivity at 5 % of them removed / average precision. u is the paper's.",
+    )
+    for name, kinds in results.headline.items():
+        if not kinds:
+            continue
+        scores = list(dict.fromkeys(score for named in kinds.values() for score in named))
+        yield from ("", f"**{name}**", "")
+        body = [[kind, *(_found(named.get(score)) for score in scores)] for kind, named in kinds.items()]
+        yield from _grid(["", *scores], body)
+
+
+def _found(figures: Mapping[str, Figure] | None) -> str:
+    if figures is None:
+        return "–"
+    area, at, precision = (figures[name] for name in ("AUROC", "sensitivity at 5 %", "AP"))
+    return f"{area} / {at.value:.2f} / {precision.value:.2f}"
+
+
+def _removal(results: Results) -> Iterator[str]:
+    yield from _section(
+        results,
+        "Removed (Fig. 3)",
+        "Share of the spurious and of the good images; mean over classes ± std between classes (class: given label). "
+        "In test no label is read, so a wrong label cannot be seen there.",
+    )
+    body = [
+        [name, row, *(_rates(sides.get(side), part) for side in ("training", "test") for part in ("spurious", "good"))]
+        for name, rows in results.removal.items()
+        for row, sides in rows.items()
+    ]
+    yield from _grid(["", "", "training, spurious", "training, good", "test, spurious", "test, good"], body)
+
+
+def _rates(removal: Removal | None, part: str) -> str:
+    if removal is None:
+        return "–"
+    mean, std = getattr(removal, part)
+    return "–" if np.isnan(mean) else f"{mean:.3f} ± {std:.3f}"
+
+
+def _accuracy(results: Results) -> Iterator[str]:
+    yield from _section(results, "Accuracy on good test images (Fig. 5)", "At full coverage.")
+    rows = list(dict.fromkeys(row for tables in results.tables.values() for row in tables.get("accuracy", {})))
+    yield from _by_set(results, rows, "accuracy", "accuracy")
+    yield from _section(
+        results,
+        "At equal coverage",
+        "Every row leaves out what it is least sure of until it covers what recommended does, by its own uncertainty.",
+    )
+    yield from _by_set(results, rows, "accuracy", "accuracy at equal coverage")
+    yield from _section(results, "Gain captured", "(A - A of all) / (A of oracle - A of all).")
+    yield from _by_set(results, [row for row in rows if row != "all"], "gain", "gain captured")
+
+
+def _by_set(results: Results, rows: Sequence[str], table: str, what: str) -> Iterator[str]:
+    names = list(results.tables)
+    body = []
+    for row in rows:
+        cells = [results.tables[name].get(table, {}).get(row, {}).get(what) for name in names]
+        if any(cell is not None for cell in cells):
+            body.append([row, *(_cell(cell) for cell in cells)])
+    yield from _grid(["", *names], body)
+
+
+def _claims(results: Results) -> Iterator[str]:
+    yield from _section(results, "What the paper says", "Held against the figures above.")
+    yield from _grid(
+        ["claim", "", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in results.claims]
+    )
+
+
+def _cost(results: Results) -> Iterator[str]:
+    total = sum(card["minutes"] for card in results.cards)
+    yield from _section(
+        results,
+        "What it took",
+        f"{len(results.cards)} cells, {total:.0f} minutes of work; cards.jsonl has each of them.",
+    )
+    kinds: dict[str, list[dict[str, Any]]] = {}
+    for card in results.cards:
+        kinds.setdefault(card["cell"].rsplit("-f", 1)[0], []).append(card)
+    body = []
+    for kind, cards in kinds.items():
+        reasons = ", ".join(sorted({f"{card['stop_reason']}" for card in cards}))
+        mean = sum(card["minutes"] for card in cards) / len(cards)
+        draws = "–" if not kind.startswith("wise") else ", ".join(sorted({str(card["draws"]) for card in cards}))
+        body.append([kind, str(len(cards)), f"{mean:.1f}", reasons, draws])
+    yield from _grid(["cell", "number", "minutes each", "ended by", "draws"], body)
+
+
+def _grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
+    yield f"| {' | '.join(header)} |"
+    yield f"|{'---|' * len(header)}"
+    for cells in body:
+        yield f"| {' | '.join(cells)} |"
+
+
+def _cell(figure: Figure | None) -> str:
+    if figure is None:
+        return "–"
+    return f"{figure}" if np.isnan(figure.std) else f"{figure} ± {figure.std:.3f}"

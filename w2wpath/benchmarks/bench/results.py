@@ -1,0 +1,143 @@
+"""What a grid found, over its seeds: the figures that every table and picture of its report shows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from w2wpath.benchmarks.bench.claims import Claim, Measured, claims
+from w2wpath.benchmarks.bench.grid import Entry
+from w2wpath.benchmarks.bench.headline import joined, of_entry, over_seeds
+from w2wpath.benchmarks.study.detection import spread_between_classes
+from w2wpath.benchmarks.study.methods import variant_settings
+from w2wpath.benchmarks.study.resampling import Figure
+from w2wpath.benchmarks.study.score import Scores, score
+
+Rows = dict[str, dict[str, Figure]]
+REMOVERS = ("recommended", "paper")
+"""Rows whose removal is shown as in Fig. 3."""
+
+
+@dataclass(frozen=True)
+class Removal:
+    """Share removed of one side of a data set: mean over classes (by given label) and std between them (Fig. 3)."""
+
+    spurious: tuple[float, float]
+    good: tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Results:
+    """A whole grid, by data set, in the order of the grid.
+
+    Attributes
+    ----------
+    about
+        ``dataset.json`` of the first seed.
+    tables
+        Tables of the study, by name, over seeds.
+    removal
+        By row, then ``training`` and ``test``.
+    headline
+        By kind, score and figure.
+    curves
+        Selective risk by row, of the first seed.
+    cards
+        A run card for each cell.
+    missing
+        Rows that are not there yet, by set and seed.
+    """
+
+    about: dict[str, Mapping[str, Any]] = field(default_factory=dict)
+    tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    removal: dict[str, dict[str, dict[str, Removal]]] = field(default_factory=dict)
+    headline: dict[str, dict[str, dict[str, dict[str, Figure]]]] = field(default_factory=dict)
+    curves: dict[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
+    cards: list[dict[str, Any]] = field(default_factory=list)
+    missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    claims: list[Claim] = field(default_factory=list)
+
+
+def gather(entries: Sequence[Entry]) -> Results:
+    """Score every data set and join the seeds; truth is read here, when everything has been trained."""
+    results = Results()
+    for name in dict.fromkeys(entry.name for entry in entries):
+        mine = [entry for entry in entries if entry.name == name]
+        scores = [score(entry.study) for entry in mine]
+        results.about[name] = mine[0].about
+        results.tables[name] = _over_seeds(scores)
+        results.removal[name] = _removal(mine[0], results.tables[name])
+        results.headline[name] = joined([of_entry(entry) for entry in mine])
+        results.curves[name] = scores[0].curves
+        for entry, one in zip(mine, scores, strict=True):
+            results.cards.extend(_cards(entry, one))
+            if one.missing:
+                results.missing[entry.told] = one.missing
+    results.claims.extend(claims(_measured(results)))
+    return results
+
+
+def _over_seeds(scores: Sequence[Scores]) -> dict[str, Rows]:
+    found: dict[str, dict[str, dict[str, list[Figure]]]] = {}
+    for one in scores:
+        for table, rows in one.tables.items():
+            for row, figures in rows.items():
+                for name, figure in figures.items():
+                    found.setdefault(table, {}).setdefault(row, {}).setdefault(name, []).append(figure)
+    return {
+        table: {row: {name: over_seeds(many) for name, many in figures.items()} for row, figures in rows.items()}
+        for table, rows in found.items()
+    }
+
+
+def _removal(entry: Entry, tables: Mapping[str, Rows]) -> dict[str, dict[str, Removal]]:
+    study, found = entry.study, dict[str, dict[str, Removal]]()
+    for row in REMOVERS:
+        if row not in study.rows:
+            continue
+        recipe = variant_settings(study.settings, row, 0, study.study).threshold
+        sides = {"training": ("training", row), "test": ("unseen", f"{row}, threshold {recipe}")}
+        for side, (table, told) in sides.items():
+            figures = tables.get(table, {}).get(told)
+            if figures is not None:
+                classes = study.ground.table.classes
+                rates = [spread_between_classes(figures, classes, what) for what in ("sensitivity", "false removals")]
+                found.setdefault(row, {})[side] = Removal(*rates)
+    return found
+
+
+def _measured(results: Results) -> Measured:
+    accuracy, training, unseen = {}, dict[str, float](), dict[str, float]()
+    for name, tables in results.tables.items():
+        accuracy[name] = tables.get("accuracy", {})
+        of_row = results.removal[name].get("paper") or results.removal[name].get("recommended") or {}
+        if "training" in of_row and "test" in of_row and not np.isnan(of_row["training"].spurious[0]):
+            training[name], unseen[name] = of_row["training"].spurious[0], of_row["test"].spurious[0]
+    return Measured(accuracy, training, unseen)
+
+
+def _cards(entry: Entry, scores: Scores) -> list[dict[str, Any]]:
+    """Return what is to be known of each cell: settings, seed, device, how it stopped, minutes, draws."""
+    found = []
+    for name, about in scores.about.get("cells", {}).items():
+        stop, settings = about.get("stop"), about["settings"]
+        found.append(
+            {
+                "set": entry.name,
+                "seed": entry.seed,
+                "cell": name,
+                "stop_reason": "epochs" if stop is None else stop["reason"],
+                "epochs": about["key"]["epochs"] if stop is None else stop["epoch"],
+                "tracker": settings.get("tracker"),
+                "draws": settings.get("draws"),
+                "device": about["compute"],
+                "training_images": about["train_tiles"],
+                "minutes": round(about["seconds"] / 60, 2),
+                "settings": settings,
+                "versions": about["versions"],
+            }
+        )
+    return found

@@ -1,0 +1,58 @@
+"""``w2wpath bench``: the paper's benchmarks on MNIST and CIFAR-10."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from w2wpath.cli import options
+from w2wpath.cli.console import make_progress, tell, tell_json, warn
+
+NAME = "bench"
+
+app = typer.Typer(help="W2WNet and its rivals on MNIST and CIFAR-10 with known faults.", no_args_is_help=True)
+Grid = Annotated[Path, typer.Argument(help="TOML with the tables [clean] and [bench].")]
+Out = Annotated[
+    Path | None, typer.Option("-o", "--out", help="Folder of the benchmark. [default: bench/ and the TOML's name]")
+]
+
+
+@app.command("run")
+def run(
+    grid: Grid,
+    data: Annotated[Path, typer.Option(help="Folder that holds mnist/ and cifar10/ (others by the TOML).")],
+    out: Out = None,
+    workers: Annotated[int, typer.Option(min=1, help="Processes that train, each with its share of the cores.")] = 1,
+    as_json: options.Json = False,
+) -> None:
+    """Make what is missing of a grid of data sets, rows and seeds, then its report.
+
+    What was done before stays, so a grid that was interrupted goes on. Exit code 3: some of it failed.
+    """
+    _conduct(grid, out, data, workers, as_json)
+
+
+@app.command("report")
+def report(grid: Grid, out: Out = None, as_json: options.Json = False) -> None:
+    """Write the report of what is there anew; nothing is trained, and the sources are not needed."""
+    _conduct(grid, out, None, 1, as_json)
+
+
+def _conduct(grid: Path, out: Path | None, data: Path | None, workers: int, as_json: bool) -> None:
+    from w2wpath.benchmarks.bench.report import conduct
+
+    done = conduct(grid, out or Path("bench") / grid.stem, data, workers, make_progress())
+    if as_json:
+        files = [str(path) for path in done.files]
+        tell_json({"out": str(done.out), "files": files, "failed": done.failed, "missing": done.missing})
+    else:
+        for path in done.files:
+            tell(str(path))
+    for name, why in done.failed.items():
+        warn(f"{name}: {why}")
+    for name, rows in done.missing.items():
+        warn(f"{name}: not there yet: {', '.join(rows)}")
+    if done.failed:
+        raise typer.Exit(3)
