@@ -24,10 +24,10 @@ from w2wpath.errors import RunError
 from w2wpath.progress import Progress
 from w2wpath.provenance import record, write_whole
 
-PUBLISHED = """Published, other data and size (W2WNet's paper; DenseNet121, all of MNIST and CIFAR-10, EMNIST letters; read
-from its text and plots): 27 to 70 % of the spurious removed over all Sp and Mixed sets, 27 to 50 % on Mixed; of the
-good at most 17 % (Sp-CIFAR10-30), about 0 % on Sp-MNIST; of the originals 5 % (MNIST) and 10 % (CIFAR10); accuracy 5
-to 10 points above the deterministic network on the noisy sets."""
+PUBLISHED = """Published, other data and size (W2WNet's paper; DenseNet121, all of MNIST and CIFAR-10, EMNIST letters;
+read from its text and plots): 27 to 70 % of the spurious removed over all Sp and Mixed sets, 27 to 50 % on Mixed; of
+the good at most 17 % (Sp-CIFAR10-30), about 0 % on Sp-MNIST; of the originals 5 % (MNIST) and 10 % (CIFAR10); accuracy
+5 to 10 points above the deterministic network on the noisy sets."""
 """The paper's figures, which stand beside no measured number."""
 
 
