@@ -86,7 +86,7 @@ def npz_names(path: Path) -> frozenset[str]:
         The file is damaged.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             return frozenset(found.files)
     except _DAMAGE as error:
         raise ConfigError(f"{path}: not an npz ({error}). Get the file again.") from error
@@ -101,7 +101,7 @@ def read_npz(path: Path, names: Sequence[str]) -> list[NDArray[Any]]:
         The file is damaged, or an array is missing or holds Python objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as found:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
             return [found[name] for name in names]
     except _DAMAGE as error:
         wanted = ", ".join(names)
