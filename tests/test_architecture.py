@@ -41,7 +41,7 @@ COMMANDS = (
     "run",
     "check-geojson",
 )
-GROUPS = {"review": ("export", "import", "audit", "list", "undo")}
+GROUPS = {"review": ("export", "import", "audit", "list", "undo"), "bench": ("run", "report")}
 IN_GROUPS = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
 
 

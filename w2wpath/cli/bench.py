@@ -35,15 +35,33 @@ def run(
 
 
 @app.command("report")
-def report(grid: Grid, out: Out = None, as_json: options.Json = False) -> None:
+def report(
+    grid: Grid,
+    out: Out = None,
+    check: Annotated[
+        Path | None, typer.Option(help="Compare with the figures of this expected.json; exit code 1 where they differ.")
+    ] = None,
+    expect: Annotated[Path | None, typer.Option(help="Write the figures into this expected.json.")] = None,
+    as_json: options.Json = False,
+) -> None:
     """Write the report of what is there anew; nothing is trained, and the sources are not needed."""
-    _conduct(grid, out, None, 1, as_json)
+    _conduct(grid, out, None, 1, as_json, expect=expect, check=check)
 
 
-def _conduct(grid: Path, out: Path | None, data: Path | None, workers: int, as_json: bool) -> None:
+def _conduct(
+    grid: Path,
+    out: Path | None,
+    data: Path | None,
+    workers: int,
+    as_json: bool,
+    *,
+    expect: Path | None = None,
+    check: Path | None = None,
+) -> None:
     from w2wpath.benchmarks.bench.report import conduct
 
-    done = conduct(grid, out or Path("bench") / grid.stem, data, workers, make_progress())
+    folder = out or Path("bench") / grid.stem
+    done = conduct(grid, folder, data, workers, make_progress(), expect=expect, check=check)
     if as_json:
         files = [str(path) for path in done.files]
         tell_json({"out": str(done.out), "files": files, "failed": done.failed, "missing": done.missing})

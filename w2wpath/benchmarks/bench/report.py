@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from w2wpath.benchmarks.bench.expected import check_expected, figures_of, write_expected
 from w2wpath.benchmarks.bench.gallery import draw_gallery
 from w2wpath.benchmarks.bench.grid import complete, open_sets
 from w2wpath.benchmarks.bench.pictures import draw_pictures
@@ -41,13 +42,29 @@ class Done:
     missing: Mapping[str, tuple[str, ...]]
 
 
-def conduct(toml: Path, out: Path, data: Path | None, workers: int, progress: Progress) -> Done:
+def conduct(
+    toml: Path,
+    out: Path,
+    data: Path | None,
+    workers: int,
+    progress: Progress,
+    *,
+    expect: Path | None = None,
+    check: Path | None = None,
+) -> Done:
     """Make what is missing of the grid in `toml`, then write its report into folder `out`; with no `data`, only that.
+
+    Parameters
+    ----------
+    expect
+        Write the figures there as those that are expected from now on.
+    check
+        Compare the figures with those expected there, after the report is written.
 
     Raises
     ------
     W2wError
-        The settings are wrong, or not one data set is there.
+        The settings are wrong, not one data set is there, or figures differ from those expected.
     """
     bench, settings = load(BenchSettings, "bench", toml, {}), load(CleanSettings, "clean", toml, {})
     entries, failed = open_sets(bench, settings, data, out, workers=workers, progress=progress)
@@ -57,6 +74,10 @@ def conduct(toml: Path, out: Path, data: Path | None, workers: int, progress: Pr
         failed |= complete(entries, workers=workers, progress=progress)
     results = gather(entries)
     files = [*_write(out, bench, settings, results), *draw_pictures(out, results), *draw_gallery(out, entries)]
+    if expect is not None:
+        write_expected(expect, results)
+    if check is not None:
+        progress.say(f"{check}: all of its {check_expected(check, results)} figures are met")
     return Done(out, tuple(files), failed, results.missing)
 
 
@@ -73,19 +94,6 @@ def _write(out: Path, bench: BenchSettings, settings: CleanSettings, results: Re
 
 
 # every figure ------------------------------------------------------------------------------------------------------
-
-
-def figures_of(results: Results) -> Iterator[tuple[tuple[str, str, str, str], Figure]]:
-    """Yield set, table, row and name of every figure with the figure."""
-    for name, tables in results.tables.items():
-        for table, rows in tables.items():
-            for row, figures in rows.items():
-                for what, figure in figures.items():
-                    yield (name, table, row, what), figure
-        for kind, scores in results.headline[name].items():
-            for score, figures in scores.items():
-                for what, figure in figures.items():
-                    yield (name, "headline", f"{kind}, {score}", what), figure
 
 
 def _csv(results: Results) -> str:

@@ -113,7 +113,7 @@ def _write(out: Path, made: DataSet, base: Source, letters: Source | None) -> No
     """Write the store, the truth, and last what tells that all of it is there."""
     shutil.rmtree(made.store, ignore_errors=True)  # of a run that was interrupted
     out.mkdir(parents=True, exist_ok=True)
-    px = base.side
+    px = int(base.images["train"].shape[1])
     store = TileStore.create_or_open(made.store, StoreSpec(px, MPP, px, "none"))
     for split, manifest in made.manifests.items():
         tiles = _tiles(split, manifest, base.classes, px)

@@ -1,62 +1,99 @@
-"""The idx format of MNIST and EMNIST: a magic number, big-endian sizes, then unsigned bytes."""
+"""The idx format of MNIST and EMNIST: a magic number, the dimensions, then bytes (the MNIST page of Yann LeCun)."""
 
 from __future__ import annotations
 
-import gzip
-import zlib
-from pathlib import Path
+import math
+from collections.abc import Mapping, Sequence
 
 import numpy as np
+from numpy.typing import NDArray
 
-from w2wpath.benchmarks.sources.source import Bytes
+from w2wpath.benchmarks.sources.checks import check_labels
+from w2wpath.benchmarks.sources.source import SPLITS, Split
+from w2wpath.benchmarks.sources.stored import Stored, gunzip
 from w2wpath.errors import ConfigError
 
-UNSIGNED_BYTE = 0x08
-MOST_BYTES = 1 << 30
-"""More than this is no image set of this kind: a broken or hostile file must not fill the memory."""
+MOST_ITEMS = 1_000_000
+"""More than the largest set of the family, EMNIST by class, has."""
+UNSIGNED_BYTES = 0x08
+GZIP = b"\x1f\x8b"
 
 
-def find_idx(folder: Path, stem: str) -> Path | None:
-    """Return the file ``stem`` in `folder`, with a dot or a dash before ``idx``, plain or gzipped; None if absent."""
-    for name in (stem, stem.replace("-idx", ".idx")):
-        for suffix in ("", ".gz"):
-            if (path := folder / f"{name}{suffix}").is_file():
-                return path
-    return None
+def idx_spellings(name: str) -> Sequence[str]:
+    """Return the names under which an idx file is found: with a dash or a dot before ``idx``, plain or gzipped."""
+    dotted = name.replace("-idx", ".idx")
+    return (name, f"{name}.gz", dotted, f"{dotted}.gz")
 
 
-def read_idx(path: Path, dimensions: int) -> Bytes:
-    """Read an idx file of unsigned bytes, gzipped or not.
+def read_idx(stored: Stored, item: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return the n items of an idx file of bytes, (n, ...) uint8; `item` is the shape of one, ``()`` for labels.
+
+    Whether it is gzipped is seen in the bytes: browsers unpack a download and leave its name.
 
     Raises
     ------
     ConfigError
-        It is damaged, of another type or number of dimensions, or shorter or longer than it says.
+        It is no idx file of such items, is cut short, or goes on after them.
     """
-    data = _bytes(path)
-    again = "Get the file again."
-    if len(data) < 4 + 4 * dimensions or data[:2] != b"\0\0" or data[2] != UNSIGNED_BYTE or data[3] != dimensions:
+    header = 4 * (2 + len(item))
+    most = header + MOST_ITEMS * math.prod(item)
+    data = gunzip(stored, most) if stored.data.startswith(GZIP) else stored.data
+    count = _count(stored, data[:header], item)
+    follow, need = len(data) - header, count * math.prod(item)
+    if follow < need:
         raise ConfigError(
-            f"{path}: not an idx file of unsigned bytes in {dimensions} dimension(s): it begins with "
-            f"{data[:4].hex(' ') or 'nothing'}. {again}"
+            f"{stored.path}: is cut short: {need} bytes must follow its header, {follow} do. Get the file again."
         )
-    shape = tuple(int(size) for size in np.frombuffer(data, dtype=">u4", count=dimensions, offset=4))
-    body, wanted = len(data) - 4 - 4 * dimensions, int(np.prod([*map(int, shape)], dtype=object))
-    if body != wanted:
-        raise ConfigError(f"{path}: says {' x '.join(map(str, shape))} = {wanted} bytes and holds {body}. {again}")
-    return np.frombuffer(data, dtype=np.uint8, offset=4 + 4 * dimensions).reshape(shape)
+    if follow > need:
+        raise ConfigError(
+            f"{stored.path}: goes on after its end: {need} bytes must follow its header, {follow} do. "
+            "Get the file again."
+        )
+    return np.frombuffer(data, dtype=np.uint8, offset=header).reshape(count, *item)
 
 
-def _bytes(path: Path) -> bytes:
-    try:
-        if path.suffix != ".gz":
-            if path.stat().st_size > MOST_BYTES:
-                raise ConfigError(f"{path}: larger than any file of MNIST or EMNIST. Get the file again.")
-            return path.read_bytes()
-        with gzip.open(path) as file:
-            data = file.read(MOST_BYTES + 1)
-    except (OSError, EOFError, zlib.error) as error:
-        raise ConfigError(f"{path}: cannot be read ({error}). Get the file again.") from error
-    if len(data) > MOST_BYTES:
-        raise ConfigError(f"{path}: larger than any file of MNIST or EMNIST. Get the file again.")
-    return data
+def read_idx_splits(
+    files: Mapping[str, Stored],
+    names: Mapping[Split, tuple[str, str]],
+    shape: tuple[int, ...],
+    classes: int,
+    first: int = 0,
+) -> tuple[Mapping[Split, NDArray[np.uint8]], Mapping[Split, NDArray[np.int16]]]:
+    """Return images (n, ...) and labels (n,) of each split, from the files `names` gives for images and labels.
+
+    Raises
+    ------
+    ConfigError
+        As :func:`read_idx`, or there is not a label for each image, counted from `first`, one of `classes`.
+    """
+    images, labels = {}, {}
+    for split in SPLITS:
+        pictures, answers = (files[name] for name in names[split])
+        images[split] = read_idx(pictures, shape)
+        labels[split] = check_labels(
+            f"{answers.path}: its labels", read_idx(answers, ()), len(images[split]), classes, first
+        )
+    return images, labels
+
+
+def _count(stored: Stored, header: bytes, item: tuple[int, ...]) -> int:
+    """Check the header and return the number of items."""
+    magic = bytes([0, 0, UNSIGNED_BYTES, 1 + len(item)])
+    if header[:4] != magic:
+        raise ConfigError(
+            f"{stored.path}: is not an idx file of {'images' if item else 'labels'}: it begins with "
+            f"{header[:4].hex() or 'nothing'}, not {magic.hex()}. Get the file again."
+        )
+    if len(header) < 4 * (2 + len(item)):
+        raise ConfigError(f"{stored.path}: is cut short within its header. Get the file again.")
+    count, *sides = (int(value) for value in np.frombuffer(header, dtype=">u4")[1:])
+    if tuple(sides) != item:
+        raise ConfigError(
+            f"{stored.path}: its images are {' x '.join(map(str, sides))} px, not {' x '.join(map(str, item))}. "
+            "Get the file again."
+        )
+    if not 1 <= count <= MOST_ITEMS:
+        raise ConfigError(
+            f"{stored.path}: says that it holds {count} items; 1 to {MOST_ITEMS} can be. Get the file again."
+        )
+    return count

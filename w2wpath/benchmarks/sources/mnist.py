@@ -1,47 +1,59 @@
-"""MNIST (LeCun et al. 1998) from a local folder: ``mnist.npz``, or the four idx files."""
+"""MNIST from ``mnist.npz`` or from the four idx files of its page."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from w2wpath.benchmarks.sources.idx import find_idx, read_idx
-from w2wpath.benchmarks.sources.source import SPLITS, Source, Split, checked, missing, origin_of, read_npz, rgb
+from w2wpath.benchmarks.sources.idx import idx_spellings, read_idx_splits
+from w2wpath.benchmarks.sources.layout import Advice, choose_layout, lay, origin
+from w2wpath.benchmarks.sources.npz import read_splits
+from w2wpath.benchmarks.sources.source import SPLITS, Source, Split, as_rgb, part_of
+from w2wpath.benchmarks.sources.stored import read_stored
 
-SIDE = 28
+NAME = "MNIST"
 CLASSES = tuple("0123456789")
+SHAPE = (28, 28)
+COMPLETE: dict[Split, int] = {"train": 60000, "test": 10000}
 NPZ = "mnist.npz"
-FILES: dict[Split, tuple[str, str]] = {
+IDX: dict[Split, tuple[str, str]] = {
     "train": ("train-images-idx3-ubyte", "train-labels-idx1-ubyte"),
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
-WHERE = (
-    "Get train-images-idx3-ubyte.gz (md5 f68b3c2dcbeaaa9fbdd348bbdeb94873), train-labels-idx1-ubyte.gz "
-    "(d53e105ee54ea40749a09fcbcd1e9432), t10k-images-idx3-ubyte.gz (9fb629c4189551a2d022fa330f9573f3) and "
-    "t10k-labels-idx1-ubyte.gz (ec29112dd5afa0611ce80d1b7f02629c) of MNIST and put them into this folder."
+ADVICE = Advice(
+    NAME,
+    "the MNIST page of Yann LeCun (http://yann.lecun.com/exdb/mnist/)",
+    {
+        "train-images-idx3-ubyte.gz": "f68b3c2dcbeaaa9fbdd348bbdeb94873",
+        "train-labels-idx1-ubyte.gz": "d53e105ee54ea40749a09fcbcd1e9432",
+        "t10k-images-idx3-ubyte.gz": "9fb629c4189551a2d022fa330f9573f3",
+        "t10k-labels-idx1-ubyte.gz": "ec29112dd5afa0611ce80d1b7f02629c",
+    },
 )
 
 
 def read_mnist(folder: Path) -> Source:
-    """Read both splits; ``mnist.npz`` (x_train, y_train, x_test, y_test) is preferred where both forms are there.
+    """Read MNIST (LeCun et al. 1998), its own split, grey repeated to RGB.
+
+    ``mnist.npz`` (x_train, y_train, x_test, y_test) goes first, then the four idx files, each plain or gzipped.
 
     Raises
     ------
     ConfigError
-        Files are missing, damaged, or not MNIST.
+        Neither is whole in `folder`, or a file is damaged or not MNIST.
     """
-    npz = folder / NPZ
-    if npz.is_file():
-        names = [f"{kind}_{split}" for split in SPLITS for kind in "xy"]
-        paths, arrays = [npz] * 4, read_npz(npz, names)
+    npz = lay(folder, NPZ, [NPZ])
+    idx = lay(folder, "the idx files, plain or .gz", [name for pair in IDX.values() for name in pair], idx_spellings)
+    chosen = choose_layout(folder, [npz, idx], ADVICE)
+    files = {name: read_stored(path) for name, path in chosen.found.items()}
+    if chosen is npz:
+        grey, labels = read_splits(files[NPZ], SHAPE, len(CLASSES))
     else:
-        found = {name: find_idx(folder, name) for names in FILES.values() for name in names}
-        absent = [name for name, path in found.items() if path is None]
-        if absent:
-            raise missing(folder, [NPZ, f"{', '.join(absent)} (.gz or not)"], WHERE)
-        paths = [path for path in found.values() if path is not None]
-        arrays = [read_idx(path, 3 if "images" in path.name else 1) for path in paths]
-    images, labels = {}, {}
-    for split, at in zip(SPLITS, (0, 2), strict=True):
-        labels[split] = checked(paths[at], arrays[at], arrays[at + 1], SIDE, len(CLASSES))
-        images[split] = rgb(arrays[at])
-    return Source("MNIST", CLASSES, images, labels, origin_of(sorted(set(paths))))
+        grey, labels = read_idx_splits(files, IDX, SHAPE, len(CLASSES))
+    return Source(
+        name=NAME,
+        classes=CLASSES,
+        images={split: as_rgb(grey[split]) for split in SPLITS},
+        labels=labels,
+        origin=origin(files.values(), chosen, [npz, idx]),
+        stands_in_for=part_of(NAME, labels, COMPLETE),
+    )

@@ -1,0 +1,184 @@
+"""A grid makes what is missing and nothing else, tells what failed, and reports without training."""
+
+from __future__ import annotations
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.benchmarks.bench.conftest import TOML, lay_out, run
+from tests.w2wnet.conftest import Heard
+from w2wpath.errors import ConfigError, RunError
+
+TABLES = ("bench.md", "bench.csv", "bench.json", "cards.jsonl")
+PICTURES = ("removal.png", "accuracy.png", "risk-coverage.png", "tagged-MNIST.png")
+
+
+def cells(folder: Path) -> dict[str, int]:
+    """When each cell was written, by set, seed and name."""
+    found = sorted((folder / "out").glob("*/cells/*.npz"))
+    return {f"{path.parent.parent.name}/{path.stem}": path.stat().st_mtime_ns for path in found}
+
+
+def figures(folder: Path) -> dict[tuple[str, ...], dict[str, str]]:
+    with (folder / "out" / "bench.csv").open(encoding="utf-8", newline="") as file:
+        return {(row["set"], row["table"], row["row"], row["figure"]): row for row in csv.DictReader(file)}
+
+
+def test_every_set_row_and_seed_has_its_cells(finished: Path) -> None:
+    always = {"wise-recommended", "net-recommended", "net-all", "net-random", "net-oracle"}
+    once = {"net-deterministic", "net-image-statistics"}
+    wanted = {
+        f"{name}-s{seed}/{cell}-f0-s{seed}"
+        for name in ("MNIST", "Sp-MNIST-30")
+        for seed in (0, 1)
+        for cell in (always | once if seed == 0 else always)
+    }
+    assert set(cells(finished)) == wanted
+    assert {path.name for path in (finished / "out").iterdir() if path.is_file()} == {*TABLES, *PICTURES}
+
+
+def test_the_report_says_what_is_what(finished: Path) -> None:
+    text = (finished / "out" / "bench.md").read_text("utf-8")
+    assert "| Sp-MNIST-30 | 60 + 18 (60000 + 18000) | 23.1 % | 40 + 12 (10000 + 3000) | 23.1 % | letter 18 |" in text
+    tables = [part for part in text.split("\n## ")[1:] if not part.startswith("The paper's own figures")]
+    assert len(tables) >= 7
+    assert all("letters of letters_az.npz stands in for EMNIST letters." in part for part in tables)
+    assert "Published, other data and size" in text
+    found = figures(finished)
+    assert found["Sp-MNIST-30", "lists", "oracle", "sensitivity"]["value"] == "1"
+    assert found["MNIST", "accuracy", "recommended", "accuracy"]["std"] != ""  # two seeds
+    assert found["MNIST", "accuracy", "deterministic", "accuracy"]["std"] == ""  # one
+    kinds = {row.split(", ")[0] for _, table, row, _ in found if table == "headline"}
+    assert kinds == {"letter"}
+    scores = {row.split(", ", 1)[1] for _, table, row, _ in found if table == "headline"}
+    assert {"u", "label quality", "with the second reader", "image statistics only"} <= scores
+
+
+def test_every_cell_has_a_run_card(finished: Path) -> None:
+    cards = [json.loads(line) for line in (finished / "out" / "cards.jsonl").read_text("utf-8").splitlines()]
+    assert {f"{card['set']}-s{card['seed']}/{card['cell']}" for card in cards} == set(cells(finished))
+    wise = next(card for card in cards if card["cell"] == "wise-recommended-f0-s1")
+    assert (wise["stop_reason"], wise["epochs"], wise["draws"], wise["device"]) == ("stable", 9, 2, "cpu, fp32")
+    deterministic = next(card for card in cards if card["cell"].startswith("net-deterministic"))
+    assert deterministic["settings"]["lr"] == 0.1
+
+
+@pytest.mark.parametrize("name", PICTURES)
+def test_pictures_show_something(finished: Path, name: str) -> None:
+    with Image.open(finished / "out" / name) as picture:
+        assert min(picture.size) > 60
+        assert len(np.unique(np.asarray(picture.convert("L")))) > 5
+
+
+def test_only_a_missing_cell_is_made_again(finished: Path) -> None:
+    before = cells(finished)
+    (finished / "out" / "Sp-MNIST-30-s1" / "cells" / "net-random-f0-s1.npz").unlink()
+    heard = Heard()
+    assert run(finished, progress=heard).failed == {}
+    after = cells(finished)
+    assert {name for name in after if after[name] != before[name]} == {"Sp-MNIST-30-s1/net-random-f0-s1"}
+    assert "1 cells to make now, 23 are there" in heard.lines
+
+
+def test_a_report_trains_nothing_and_needs_no_sources(finished: Path) -> None:
+    shutil.rmtree(finished / "data")
+    before, tables = cells(finished), figures(finished)
+    for name in (*TABLES, *PICTURES):
+        (finished / "out" / name).unlink()
+    assert run(finished, report_only=True).failed == {}
+    assert cells(finished) == before
+    assert figures(finished) == tables
+    (finished / "out" / "MNIST-s0" / "cells" / "net-oracle-f0-s0.npz").unlink()
+    assert run(finished, report_only=True).missing == {"MNIST, seed 0": ("oracle",)}
+    assert "**Not there yet** (MNIST, seed 0): oracle." in (finished / "out" / "bench.md").read_text("utf-8")
+
+
+def test_no_cell_but_the_oracles_depends_on_the_truth(finished: Path) -> None:
+    for folder in (finished / "out").glob("*-s?"):
+        truth = folder / "truth" / "truth.csv"
+        head, *lines = truth.read_text("utf-8").splitlines()
+        faults = [line.rsplit(",", 3)[1:] for line in lines]
+        turned = np.roll(np.arange(len(lines)), 7)
+        mixed = [",".join([line.rsplit(",", 3)[0], *faults[i]]) for line, i in zip(lines, turned, strict=True)]
+        truth.write_text("\n".join([head, *mixed]) + "\n", "utf-8")
+    before = cells(finished)
+    assert run(finished).failed == {}
+    after = cells(finished)
+    changed = {name for name in after if after[name] != before[name]}
+    assert changed == {"Sp-MNIST-30-s0/net-oracle-f0-s0", "Sp-MNIST-30-s1/net-oracle-f0-s1"}
+
+
+def test_a_set_that_cannot_be_made_is_told_and_the_others_go_on(tmp_path: Path) -> None:
+    small = TOML.replace("seeds = [0, 1]", "seeds = [0]").replace(
+        'rows = ["recommended", "all", "random", "oracle"]\nrows_once = ["deterministic", "image statistics"]',
+        'rows = ["all"]',
+    )
+    lay_out(tmp_path, small)
+    (tmp_path / "data" / "mnist" / "letters_az.npz").unlink()
+    done = run(tmp_path)
+    assert list(done.failed) == ["Sp-MNIST-30, seed 0"]
+    assert done.failed["Sp-MNIST-30, seed 0"].startswith(f"{tmp_path / 'data' / 'mnist'}: EMNIST letters is not in ")
+    assert set(cells(tmp_path)) == {"MNIST-s0/net-all-f0-s0"}
+
+
+def test_wrong_settings_are_refused_in_words(tmp_path: Path) -> None:
+    def refusal(old: str, new: str) -> str:
+        (tmp_path / "toy.toml").write_text(TOML.replace(old, new), "utf-8")
+        with pytest.raises(ConfigError) as caught:
+            run(tmp_path)
+        return str(caught.value)
+
+    lay_out(tmp_path)
+    assert refusal('"Sp-MNIST-30"', '"Sp-MNIST-31"') == (
+        "data set 'Sp-MNIST-31' is not in the paper's Table 1. Did you mean 'Sp-MNIST-30'?"
+    )
+    assert refusal("images = 60", "image = 60").startswith("toy.toml: [bench] ")
+    assert refusal("seeds = [0, 1]", "seeds = [0, 0]") == "toy.toml: [bench]: seeds must not repeat."
+    assert refusal("paper = {", 'exact = ["CIFAR10"]\npaper = {') == (
+        "toy.toml: [bench]: exact names 'CIFAR10', which is not among the sets."
+    )
+
+
+def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
+    lay_out(tmp_path)
+    with pytest.raises(RunError) as caught:
+        run(tmp_path, report_only=True)
+    about = tmp_path / "out" / "MNIST-s0" / "dataset.json"
+    assert str(caught.value) == (
+        f"{tmp_path / 'out'}: not one data set is there. {about}: is not there. Run `w2wpath bench run` first."
+    )
+
+
+def test_expected_figures_are_met_and_a_change_is_told(finished: Path) -> None:
+    expected, heard = finished / "expected.json", Heard()
+    assert run(finished, report_only=True, expect=expected, check=expected, progress=heard).failed == {}
+    values = json.loads(expected.read_text("utf-8"))
+    assert heard.lines[-1] == f"{expected}: all of its {len(values)} figures are met"
+    at = next(i for i, one in enumerate(values) if (one["table"], one["row"]) == ("accuracy", "recommended"))
+    values[at]["value"] += values[at]["tolerance"] + 0.1
+    lost = {**values[at], "row": "recommendet"}
+    expected.write_text(json.dumps([*values, lost]), "utf-8")
+    with pytest.raises(RunError) as caught:
+        run(finished, report_only=True, check=expected)
+    wanted = f"{values[at]['value']:.4f} ± {values[at]['tolerance']:.4f} expected"
+    place = f"{values[at]['set']}, accuracy"
+    assert str(caught.value) == (
+        f"{expected}: 2 of {len(values) + 1} figures differ: {place}, recommended, accuracy: {wanted}, got "
+        f"{values[at]['value'] - values[at]['tolerance'] - 0.1:.4f}; {place}, recommendet, accuracy: {wanted}, got "
+        "nothing. Look at bench.md; if the change is meant, write them anew with --expect."
+    )
+    for text, why in (("[3]", "TypeError"), ("{", "JSONDecodeError"), ('[{"set": 1}]', "KeyError")):
+        expected.write_text(text, "utf-8")
+        with pytest.raises(
+            ConfigError, match=rf"not a file of expected figures \({why}.*\)\. Write it with --expect\.$"
+        ):
+            run(finished, report_only=True, check=expected)
+    with pytest.raises(ConfigError) as missing:
+        run(finished, report_only=True, check=finished / "none.json")
+    assert str(missing.value) == f"{finished / 'none.json'}: no such file. Write it with --expect."
