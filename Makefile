@@ -8,7 +8,7 @@ CHAIN ?= chain-crc27
 STUDY ?= study/crc27
 JOBS ?= auto
 
-.PHONY: demo test lint check-long chain-crc27 study-small clean-venv help
+.PHONY: demo test lint check-long chain-crc27 study-small bench-small study-mnist study-cifar10 clean-venv help
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -38,6 +38,16 @@ chain-crc27: $(STAMP) ## the four commands on the crc27 cohort of the test data,
 
 study-small: $(STAMP) ## the small study on the crc27 cohort of the test data; an interrupted one goes on
 	$(BIN)/w2wpath run pipelines/crc/study-small.toml --data $(DATA)/crc27 -o $(STUDY) --workers 2
+
+bench-small: $(STAMP) ## the small grids of MNIST and CIFAR-10 of the test data; interrupted ones go on
+	$(BIN)/w2wpath bench run pipelines/mnist/grid-small.toml --data $(DATA) -o bench/mnist-small --workers 2
+	$(BIN)/w2wpath bench run pipelines/cifar10/grid-small.toml --data $(DATA) -o bench/cifar10-small --workers 2
+
+study-mnist: $(STAMP) ## the grid of MNIST with 3,000 images; hours on two cores, an interrupted one goes on
+	$(BIN)/w2wpath bench run pipelines/mnist/grid-3000.toml --data $(DATA) -o bench/mnist-3000 --workers 2
+
+study-cifar10: $(STAMP) ## the same of CIFAR-10
+	$(BIN)/w2wpath bench run pipelines/cifar10/grid-3000.toml --data $(DATA) -o bench/cifar10-3000 --workers 2
 
 clean-venv: ## remove the set-up
 	rm -rf $(VENV)
