@@ -167,7 +167,10 @@ def test_wrong_usage_exits_2_and_does_nothing(run: Run, tmp_path: Path, words: l
             "point_radius_um, policy, priority, strict, stride_px, tile_px; "
             "got 'tilepx'. Did you mean 'tile_px'?",
         ),
-        ("[tiles]\n", "s.toml: table must be one of clean, heatmap, study, tile; got 'tiles'. Did you mean 'tile'?"),
+        (
+            "[tiles]\n",
+            "s.toml: table must be one of bench, clean, heatmap, study, tile; got 'tiles'. Did you mean 'tile'?",
+        ),
         ("[tile]\nmpp = -1\n", "s.toml: [tile]: mpp: input should be greater than 0; got -1."),
     ],
 )

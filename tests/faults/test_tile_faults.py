@@ -96,6 +96,7 @@ def cohort(tmp_path_factory: pytest.TempPathFactory) -> Cohort:
 # kills ----------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.long
 @pytest.mark.skipif(sys.platform == "win32", reason="needs SIGKILL")
 @pytest.mark.parametrize("flags", [(), ("--overwrite",)], ids=["add", "overwrite"])
 def test_a_run_killed_again_and_again_ends_as_if_nothing_had_happened(

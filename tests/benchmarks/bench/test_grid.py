@@ -83,7 +83,7 @@ def test_only_a_missing_cell_is_made_again(finished: Path) -> None:
     assert run(finished, progress=heard).failed == {}
     after = cells(finished)
     assert {name for name in after if after[name] != before[name]} == {"Sp-MNIST-30-s1/net-random-f0-s1"}
-    assert "1 cells to make now, 23 are there" in heard.lines
+    assert "seed 1: 1 cells to make now, 9 are there" in heard.lines
 
 
 def test_a_report_trains_nothing_and_needs_no_sources(finished: Path) -> None:

@@ -176,6 +176,7 @@ def test_a_training_that_diverges_is_told_and_the_study_goes_on(tmp_path: Path) 
     assert done.missing == ("all", "roy")
 
 
+@pytest.mark.long
 def test_one_change_at_a_time_needs_a_wise_only_where_training_differs(tmp_path: Path) -> None:
     rows = 'rows = ["recommended", "paper\'s doubt", "paper\'s quality", "paper\'s threshold", "paper", "koehler"]'
     toml = TOML.replace('rows = ["recommended", "all", "oracle", "random", "image statistics"]', rows)
@@ -234,6 +235,7 @@ def _shuffle_truth(path: Path) -> None:
     path.write_text("\n".join(",".join(row) for row in [header, *mixed]) + "\n", "utf-8")
 
 
+@pytest.mark.long
 def test_rivals_get_what_they_need_first_and_a_list_of_their_own(tmp_path: Path) -> None:
     rows = 'rows = ["recommended", "all", "cleanlab", "aum", "small-loss", "ponzio"]'
     toml = TOML.replace('rows = ["recommended", "all", "oracle", "random", "image statistics"]', rows)

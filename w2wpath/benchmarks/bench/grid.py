@@ -74,14 +74,16 @@ def open_sets(
 
 
 def complete(entries: Sequence[Entry], *, workers: int, progress: Progress) -> dict[str, str]:
-    """Make every cell that is missing, first those that wait for none; return what went wrong by cell."""
+    """Make every cell that is missing, seed by seed, first those that wait for none; return what failed, by cell."""
     clock, failed = TimeLeft(workers), dict[str, str]()
-    for stage in (_first, _lists):
-        works = {_told(work): work for entry in entries for work in stage(entry)}
-        missing = [work for told, work in works.items() if told not in failed and not is_made(work)]
-        if missing:
-            progress.say(f"{len(missing)} cells to make now, {len(works) - len(missing)} are there")
-        failed |= make_all(missing, clock, workers, progress, _told)
+    for seed in dict.fromkeys(entry.seed for entry in entries):
+        mine = [entry for entry in entries if entry.seed == seed]
+        for stage in (_first, _lists):
+            works = {_told(work): work for entry in mine for work in stage(entry)}
+            missing = [work for told, work in works.items() if told not in failed and not is_made(work)]
+            if missing:
+                progress.say(f"seed {seed}: {len(missing)} cells to make now, {len(works) - len(missing)} are there")
+            failed |= make_all(missing, clock, workers, progress, _told)
     return failed
 
 
