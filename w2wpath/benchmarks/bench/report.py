@@ -19,6 +19,7 @@ from w2wpath.benchmarks.bench.pictures import draw_pictures
 from w2wpath.benchmarks.bench.results import Removal, Results, gather
 from w2wpath.benchmarks.noise.sets import FULL_SIZE, recipe_of
 from w2wpath.benchmarks.sources.source import SPLITS
+from w2wpath.benchmarks.study.plain import cell, finite, grid
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.config import BenchSettings, CleanSettings, load
 from w2wpath.errors import RunError
@@ -123,16 +124,7 @@ def _json(bench: BenchSettings, settings: CleanSettings, results: Results) -> st
         "curves": results.curves,
         "missing": results.missing,
     }
-    return json.dumps(_finite(found), indent=1) + "\n"
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN, which JSON has not, by None."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and np.isnan(value) else value
+    return json.dumps(finite(found), indent=1) + "\n"
 
 
 # markdown ----------------------------------------------------------------------------------------------------------
@@ -195,7 +187,7 @@ def _counts(results: Results) -> Iterator[str]:
             cells += [f"{good} + {counts['spurious']} ({papers})", f"{100 * counts['share_of_set']:.1f} %"]
         kinds = about["splits"]["train"]["kinds"] or about["splits"]["test"]["kinds"]
         body.append([*cells, ", ".join(f"{kind} {count}" for kind, count in kinds.items()) or "–"])
-    yield from _grid(["", "training", "spurious of the set", "test", "spurious of the set", "kinds"], body)
+    yield from grid(["", "training", "spurious of the set", "test", "spurious of the set", "kinds"], body)
 
 
 def _headline(results: Results) -> Iterator[str]:
@@ -210,7 +202,7 @@ def _headline(results: Results) -> Iterator[str]:
         scores = list(dict.fromkeys(score for named in kinds.values() for score in named))
         yield from ("", f"**{name}**", "")
         body = [[kind, *(_found(named.get(score)) for score in scores)] for kind, named in kinds.items()]
-        yield from _grid(["", *scores], body)
+        yield from grid(["", *scores], body)
 
 
 def _found(figures: Mapping[str, Figure] | None) -> str:
@@ -232,7 +224,7 @@ def _removal(results: Results) -> Iterator[str]:
         for name, rows in results.removal.items()
         for row, sides in rows.items()
     ]
-    yield from _grid(["", "", "training, spurious", "training, good", "test, spurious", "test, good"], body)
+    yield from grid(["", "", "training, spurious", "training, good", "test, spurious", "test, good"], body)
 
 
 def _rates(removal: Removal | None, part: str) -> str:
@@ -261,14 +253,14 @@ def _by_set(results: Results, rows: Sequence[str], table: str, what: str) -> Ite
     body = []
     for row in rows:
         cells = [results.tables[name].get(table, {}).get(row, {}).get(what) for name in names]
-        if any(cell is not None for cell in cells):
-            body.append([row, *(_cell(cell) for cell in cells)])
-    yield from _grid(["", *names], body)
+        if any(one is not None for one in cells):
+            body.append([row, *(cell(one) for one in cells)])
+    yield from grid(["", *names], body)
 
 
 def _claims(results: Results) -> Iterator[str]:
     yield from _section(results, "What the paper says", "Held against the figures above.")
-    yield from _grid(
+    yield from grid(
         ["claim", "", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in results.claims]
     )
 
@@ -289,17 +281,4 @@ def _cost(results: Results) -> Iterator[str]:
         mean = sum(card["minutes"] for card in cards) / len(cards)
         draws = "–" if not kind.startswith("wise") else ", ".join(sorted({str(card["draws"]) for card in cards}))
         body.append([kind, str(len(cards)), f"{mean:.1f}", reasons, draws])
-    yield from _grid(["cell", "number", "minutes each", "ended by", "draws"], body)
-
-
-def _grid(header: Sequence[str], body: Sequence[Sequence[str]]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for cells in body:
-        yield f"| {' | '.join(cells)} |"
-
-
-def _cell(figure: Figure | None) -> str:
-    if figure is None:
-        return "–"
-    return f"{figure}" if np.isnan(figure.std) else f"{figure} ± {figure.std:.3f}"
+    yield from grid(["cell", "number", "minutes each", "ended by", "draws"], body)

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.benchmarks.rivals.traces import losses, margins
+from w2wpath.benchmarks.study.plain import finite
 from w2wpath.config import NetSettings
 from w2wpath.errors import writing
 from w2wpath.progress import Progress, Silent
@@ -255,7 +256,7 @@ def _numbers(values: list[float | None]) -> list[float]:
 
 def _write(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
     scratch = path.with_suffix(".partial.npz")
-    text = json.dumps(_finite(about), sort_keys=True, default=str, allow_nan=False)
+    text = json.dumps(finite(about), sort_keys=True, default=str, allow_nan=False)
     with writing(path):
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -278,11 +279,3 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
 def _read_about(path: Path) -> dict[str, Any] | None:
     found = _read(path)
     return None if found is None else found[0]
-
-
-def _finite(value: Any) -> Any:
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not np.isfinite(value) else value

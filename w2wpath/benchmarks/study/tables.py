@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from w2wpath.benchmarks.study.detection import WRONG_LABEL, spread_between_classes
+from w2wpath.benchmarks.study.plain import cell, finite, grid
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.benchmarks.study.run import Study
 from w2wpath.benchmarks.study.score import STATISTICS, Scores
@@ -50,7 +51,7 @@ def _json(study: Study, scores: Scores) -> str:
         name: {row: {key: asdict(figure) for key, figure in figures.items()} for row, figures in rows.items()}
         for name, rows in scores.tables.items()
     }
-    return json.dumps(_finite({"about": about, "tables": tables, "curves": scores.curves}), indent=1) + "\n"
+    return json.dumps(finite({"about": about, "tables": tables, "curves": scores.curves}), indent=1) + "\n"
 
 
 def _csv(scores: Scores) -> str:
@@ -66,17 +67,6 @@ def _csv(scores: Scores) -> str:
                 folds = " ".join("" if np.isnan(value) else f"{value:.4g}" for value in one.folds)
                 writer.writerow([name, row, key, *numbers, one.n, folds])
     return file.getvalue()
-
-
-def _finite(value: Any) -> Any:
-    """Replace NaN, which JSON has not, by None."""
-    if isinstance(value, Mapping):
-        return {key: _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    if isinstance(value, Path):
-        return str(value)
-    return None if isinstance(value, float) and np.isnan(value) else value
 
 
 # markdown -----------------------------------------------------------------------------------------------------------
@@ -152,7 +142,7 @@ def _by_kind(study: Study, rows: Mapping[str, Mapping[str, Figure]]) -> Iterator
     yield ""
     yield f"By kind: AUROC against the good tiles / share excluded. {STATISTICS} excludes its highest 5 %."
     yield ""
-    yield from _grid(
+    yield from grid(
         ["", *kinds],
         [
             [name, *(f"{_short(figures[f'AUROC {kind}'])} / {_short(figures[f'excluded {kind}'])}" for kind in kinds)]
@@ -175,14 +165,14 @@ def _lists(study: Study, tables: Mapping[str, Any]) -> Iterator[str]:
         body.append(
             [
                 name,
-                _cell(figures["excluded"]),
-                _cell(figures["sensitivity"]),
-                _cell(figures["false removals"]),
+                cell(figures["excluded"]),
+                cell(figures["sensitivity"]),
+                cell(figures["false removals"]),
                 *(f"{mean:.3f} ± {std:.3f}" if not np.isnan(mean) else "–" for mean, std in spread),
             ]
         )
     header = ["", "removed", "of the spurious", "of the good", "of the spurious, by class", "of the good, by class"]
-    yield from _grid(header, body)
+    yield from grid(header, body)
 
 
 def _accuracy(rows: Mapping[str, Mapping[str, Figure]], *, truth: bool) -> Iterator[str]:
@@ -220,7 +210,7 @@ def _cells(scores: Scores) -> Iterator[str]:
         told = f"{stop['reason']}, epoch {stop['epoch']}" if stop else f"{about['key']['epochs']} epochs"
         tracker = about["settings"].get("tracker", "–")
         body.append([name, f"{about['train_tiles']}", told, tracker, about["compute"], f"{about['seconds']:.0f}"])
-    yield from _grid(["cell", "training tiles", "stop", "tracker", "computed on", "seconds"], body)
+    yield from grid(["cell", "training tiles", "stop", "tracker", "computed on", "seconds"], body)
 
 
 def _section(title: str, text: str) -> Iterator[str]:
@@ -229,21 +219,8 @@ def _section(title: str, text: str) -> Iterator[str]:
 
 def _rows(rows: Mapping[str, Mapping[str, Figure]], columns: Sequence[str]) -> Iterator[str]:
     shown = [key for key in dict.fromkeys(columns) if any(key in figures for figures in rows.values())]
-    body = [[name, *(_cell(figures.get(key)) for key in shown)] for name, figures in rows.items()]
-    yield from _grid(["", *shown], body)
-
-
-def _grid(header: Cells, body: Sequence[Cells]) -> Iterator[str]:
-    yield f"| {' | '.join(header)} |"
-    yield f"|{'---|' * len(header)}"
-    for cells in body:
-        yield f"| {' | '.join(cells)} |"
-
-
-def _cell(figure: Figure | None) -> str:
-    if figure is None:
-        return "–"
-    return f"{figure}" if np.isnan(figure.std) else f"{figure} ± {figure.std:.3f}"
+    body = [[name, *(cell(figures.get(key)) for key in shown)] for name, figures in rows.items()]
+    yield from grid(["", *shown], body)
 
 
 def _short(figure: Figure) -> str:
