@@ -316,7 +316,18 @@ def test_what_encode_makes_of_tiles_comes_in_order(noisy: Path) -> None:
     assert threading.get_ident() not in seen
 
 
-def test_a_fault_of_encode_comes_through(noisy: Path) -> None:
+@pytest.fixture
+def workers() -> Callable[[], set[threading.Thread]]:
+    """Threads of pools that the test has begun and that are still there; a pool of another test may live on."""
+
+    def pooled() -> set[threading.Thread]:
+        return {thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")}
+
+    before = pooled()
+    return lambda: pooled() - before
+
+
+def test_a_fault_of_encode_comes_through(noisy: Path, workers: Callable[[], set[threading.Thread]]) -> None:
     def refuse(tile: NDArray[np.uint8]) -> bytes:
         raise KeyError("no codec")
 
@@ -325,13 +336,10 @@ def test_a_fault_of_encode_comes_through(noisy: Path) -> None:
     assert not workers()
 
 
-def workers() -> list[threading.Thread]:
-    """Threads of a pool that are still there."""
-    return [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
-
-
 @pytest.mark.parametrize("taken", [0, 1, 70])
-def test_a_consumer_that_stops_early_leaves_no_threads(noisy: Path, taken: int) -> None:
+def test_a_consumer_that_stops_early_leaves_no_threads(
+    noisy: Path, taken: int, workers: Callable[[], set[threading.Thread]]
+) -> None:
     corners = [(x, y) for y in range(0, 600, 16) for x in range(0, 900, 16)]
     with open_slide(noisy) as slide:
         tiles = cut(slide, *corners_of(corners), SCALES["native"], threads=3)
@@ -411,7 +419,7 @@ def test_every_torn_block_of_a_tile_is_told(tmp_path: Path) -> None:
     assert told == [torn_words(path, (4, 3)), torn_words(path, (5, 3))]
 
 
-def test_a_tile_that_cannot_be_decoded_is_placed(tmp_path: Path) -> None:
+def test_a_tile_that_cannot_be_decoded_is_placed(tmp_path: Path, workers: Callable[[], set[threading.Thread]]) -> None:
     path = tear(save_svs(tmp_path / "torn.svs", IMAGE), {(1, 0)})
     with open_slide(path) as slide:
         tiles = cut(slide, *corners_of([(0, 0), (128, 0)]), SCALES["native"], threads=1)
