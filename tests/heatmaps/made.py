@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from tests.conftest import save_svs
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Maps
+from w2wpath.w2wnet.domain import DomainReference
 from w2wpath.w2wnet.quality import Reference
 
 PX = 64
@@ -36,6 +37,7 @@ SEEN = np.array(
 class Draws:
     """What a batch of draws says."""
 
+    mean_nk: NDArray[np.float64]
     u_n: NDArray[np.float64]
     epistemic_n: NDArray[np.float64]
     draws_n: NDArray[np.int64]
@@ -51,6 +53,7 @@ class ColourReader:
     threshold: float = THRESHOLD
     draws: int = 25
     quality: Reference | None = None
+    domain: DomainReference | None = None
     asked: list[tuple[int, int, int, float | None]] = field(default_factory=list)
     """(tiles, draws, seed, around) of each call."""
 
@@ -63,7 +66,7 @@ class ColourReader:
         probs = np.where(np.arange(len(self.classes)) == CLASS_OF[nearest][:, None], 0.75, 0.25)
         # when free to, it draws the colours 4, 5, 6 and 7 times
         had = np.full(len(images), draws) if around is None else 4 + nearest
-        return probs.astype(np.float32), Draws(U_OF[nearest], U_OF[nearest] / 2, had)
+        return probs.astype(np.float32), Draws(probs, U_OF[nearest], U_OF[nearest] / 2, had)
 
 
 def picture(seen: NDArray[np.int64] = SEEN, side0: int = PX) -> NDArray[np.uint8]:
@@ -105,5 +108,8 @@ def made_maps(state: list[int], predicted: list[int], *, columns: int, side0: in
         reason=(states == UNCERTAIN).astype(np.uint8),
         probs_nk=np.where(analysed[:, None], probs, np.nan).astype(np.float32),
         u=np.where(analysed, u, np.nan).astype(np.float32),
+        aleatoric=np.where(analysed, u / 2, np.nan).astype(np.float32),
         epistemic=np.where(analysed, u / 2, np.nan).astype(np.float32),
+        draws=np.where(analysed, 25, 0).astype(np.uint16),
+        unread=np.zeros(n, dtype=np.bool_),
     )

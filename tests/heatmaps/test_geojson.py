@@ -21,7 +21,7 @@ from w2wpath.errors import ConfigError, FrameError
 from w2wpath.frames import FRAMES, Frame, named_frame
 from w2wpath.heatmaps import geojson
 from w2wpath.heatmaps.geojson import qupath_regions, qupath_tiles
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, UNCERTAIN
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, UNCERTAIN
 from w2wpath.heatmaps.run import Heatmap, heatmap
 from w2wpath.qupath.colours import class_colours
 

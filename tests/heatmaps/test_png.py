@@ -11,8 +11,8 @@ from PIL import Image
 from scipy import ndimage
 
 from tests.heatmaps.made import made_maps
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
 from w2wpath.heatmaps.png import overlay_png
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
 from w2wpath.qupath.colours import class_colours
 
 SLIDE = np.array([250, 0, 250])

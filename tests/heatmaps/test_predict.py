@@ -13,7 +13,8 @@ from tests.conftest import save_svs
 from tests.heatmaps.made import CLASS_OF, GLASS, PX, SEEN, U_OF, ColourReader, picture, save_slide, state_of
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ConfigError, MissingMppError
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps, read_slide
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
+from w2wpath.heatmaps.predict import read_slide
 from w2wpath.progress import Silent
 from w2wpath.slides.reader import open_slide
 from w2wpath.w2wnet.quality import Reference, measure
@@ -34,7 +35,7 @@ def read(
             adaptive=adaptive,
             settings=SETTINGS,
             progress=Silent(),
-        )
+        ).maps
 
 
 # a slide at the model's scale, and one twice as fine, read from its own levels

@@ -18,7 +18,7 @@ from tests.conftest import file_bytes, run_python
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PX, SEEN, U_OF, ColourReader, save_slide, state_of
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ModelError, SlideError
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN
 from w2wpath.heatmaps.run import Heatmap, heatmap
 from w2wpath.progress import Silent
 from w2wpath.qupath import write

@@ -23,7 +23,7 @@ from pathlib import Path
 import numpy as np
 from w2wpath.frames import Frame
 from w2wpath.heatmaps.geojson import qupath_tiles
-from w2wpath.heatmaps.predict import Maps
+from w2wpath.heatmaps.maps import Maps
 from w2wpath.qupath.write import write_tiles
 
 peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (1e6 if sys.platform == "darwin" else 1e3)

@@ -13,7 +13,7 @@ from w2wpath.cli.console import make_progress, table, tell, tell_json
 from w2wpath.errors import ConfigError
 
 if TYPE_CHECKING:
-    from w2wpath.heatmaps.predict import Maps
+    from w2wpath.heatmaps.maps import Maps
 
 NAME = "demo"
 MARK = ".w2wpath-demo"
@@ -128,7 +128,7 @@ def _score_maps(maps: Maps, slide: str, truth_path: Path) -> dict[str, Any]:
 
     import numpy as np
 
-    from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED
+    from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED
 
     with truth_path.open(encoding="utf-8", newline="") as file:
         content = {

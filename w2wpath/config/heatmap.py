@@ -18,11 +18,18 @@ class HeatmapSettings(Settings):
     """The classes that the model must have; None takes any."""
     tissue_share: float = Field(0.1, ge=0, le=1)
     """A tile is analysed when at least this share of it is tissue."""
+    overlap: float = Field(0.0, ge=0, le=0.9)
+    """Share of a tile that the next one covers too; more overlap makes a finer map and takes longer."""
     threshold: float | None = None
     """Uncertainty above which a tile is masked; None takes the model's own."""
     quality: bool = True
     """Mask also by image quality, where the model has a reference for it."""
     opacity: float = Field(0.5, gt=0, le=1)
+    colour_map: Literal["inferno", "cividis"] = "inferno"
+    """Colours of probabilities: inferno keeps most distance from stained tissue, cividis looks almost the same to
+    people who confuse red and green."""
+    max_mb: float = Field(10.0, ge=1)
+    """Most megabytes of ``report.html``; the picture of the slide gets what the maps leave."""
     batch_size: int = Field(64, ge=1)
     device: Literal["auto", "cpu", "cuda", "mps"] = "auto"
     precision: Literal["auto", "fp32", "bf16"] = "auto"

@@ -10,8 +10,8 @@ import shapely
 from numpy.typing import NDArray
 
 from w2wpath.frames import Frame
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, Maps
-from w2wpath.heatmaps.predict import UNCERTAIN as UNCERTAIN_STATE
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, Maps
+from w2wpath.heatmaps.maps import UNCERTAIN as UNCERTAIN_STATE
 from w2wpath.qupath.colours import UNCERTAIN, class_colours
 from w2wpath.qupath.write import RegionObject, TileObject
 from w2wpath.tiles.layout import TILE_NAMESPACE, tile_ids

@@ -2,34 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from shapely.geometry.base import BaseGeometry
 
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import ConfigError
+from w2wpath.errors import ConfigError, SlideError
 from w2wpath.frames import Scale, tile_scale
+from w2wpath.heatmaps.maps import CONFIDENT, REASONS, UNCERTAIN, Maps
+from w2wpath.heatmaps.notebook import Notebook, Said
 from w2wpath.progress import Progress
 from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import require_mpp
 from w2wpath.slides.tissue import tissue_mask
 from w2wpath.tiles.cut import cut
 from w2wpath.tiles.grid import grid
-from w2wpath.w2wnet.quality import FEATURES, Reference, judge, measure
+from w2wpath.tiles.labels import SLACK, area_shares
+from w2wpath.w2wnet.domain import Domain, DomainReference
+from w2wpath.w2wnet.domain import measure as measure_domain
+from w2wpath.w2wnet.quality import EMPTY_SHARE, FEATURES, SMALLEST_PX, Reference, judge, measure
 from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
 
-NOT_ANALYSED, CONFIDENT, UNCERTAIN = 0, 1, 2
-STATES = ("not analysed", "confident", "uncertain")
-REASONS = ("", "uncertain", *QUALITY_REASONS)
-"""Why a tile is in state uncertain: its u is above the threshold, or its image quality is bad; the latter is named
-where both hold, since it is what a person can see."""
+REGION_SHARE = 0.5
+"""Share of a tile inside the regions given from which it is analysed, as for labels."""
 
 
 class Uncertain(Protocol):
     """Draws of one batch, as far as a map needs them."""
+
+    @property
+    def mean_nk(self) -> NDArray[np.float64]:
+        """Mean probabilities (n, k)."""
+        ...
 
     @property
     def u_n(self) -> NDArray[np.float64]:
@@ -80,6 +89,11 @@ class Reader(Protocol):
         """Reference of the image-quality score; None where the model has none."""
         ...
 
+    @property
+    def domain(self) -> DomainReference | None:
+        """What slides look like that the model was trained on; None where it cannot tell."""
+        ...
+
     def predict(
         self, images: NDArray[np.uint8], *, draws: int, seed: int, around: float | None
     ) -> tuple[NDArray[np.float32], Uncertain]:
@@ -92,47 +106,22 @@ class Reader(Protocol):
 
 
 @dataclass(frozen=True)
-class Maps:
-    """What a model says of a slide, one entry for each whole tile of the grid.
+class Reading:
+    """What came of reading a slide.
 
     Attributes
     ----------
-    x0, y0
-        (n,) int32 corners in level-0 pixels of the slide frame.
-    side0, step0, width0, height0
-        Side and grid step of tiles, size of the slide, in level-0 pixels.
-    state
-        (n,) uint8: not analysed, confident, uncertain.
-    reason
-        (n,) uint8 index into REASONS.
-    probs_nk, u, epistemic
-        (n, k), (n,), (n,) float32; NaN where not analysed.
-    mean_draws
-        MC passes of an analysed tile, on average; None where nothing was analysed.
+    maps
+        What the model says.
+    domain
+        Whether the slide looks like the training slides; None where the model has no reference.
+    damaged
+        What could not be decoded, in words.
     """
 
-    classes: tuple[str, ...]
-    x0: NDArray[np.int32]
-    y0: NDArray[np.int32]
-    side0: int
-    step0: int
-    width0: int
-    height0: int
-    slide_mpp: float
-    threshold: float
-    state: NDArray[np.uint8]
-    reason: NDArray[np.uint8]
-    probs_nk: NDArray[np.float32]
-    u: NDArray[np.float32]
-    epistemic: NDArray[np.float32]
-    mean_draws: float | None = None
-
-    @property
-    def predicted(self) -> NDArray[np.int64]:
-        """Most probable class (n,) int64; -1 where not analysed."""
-        analysed = self.state != NOT_ANALYSED
-        best = np.where(analysed[:, None], self.probs_nk, 0.0).argmax(axis=1)
-        return np.where(analysed, best, -1)
+    maps: Maps
+    domain: Domain | None
+    damaged: tuple[str, ...] = ()
 
 
 def read_slide(
@@ -144,8 +133,10 @@ def read_slide(
     adaptive: bool,
     settings: HeatmapSettings,
     progress: Progress,
-) -> Maps:
-    """Run a model over the tissue of a slide, on a grid anchored at the slide's (0, 0).
+    regions: Sequence[BaseGeometry] | None = None,
+    notebook: Notebook | None = None,
+) -> Reading:
+    """Run a model over the tissue of a slide, or over regions of it, on a grid anchored at the slide's (0, 0).
 
     Parameters
     ----------
@@ -155,43 +146,112 @@ def read_slide(
         MC passes behind each u.
     adaptive
         End the passes of a tile when it is clear on which side of `threshold` its u of `draws` passes would lie (S12).
+    regions
+        Areas in level-0 pixels of the slide frame: tiles at least half inside one are analysed, whatever the tissue
+        mask says. None analyses tissue.
+    notebook
+        Keeps what has been read where a run is interrupted, and gives it back to the next; None keeps nothing.
 
     Raises
     ------
     SlideError
-        Pixels cannot be decoded, or the slide has no um/px.
+        The slide has no um/px, or none of its tissue can be decoded. Single tiles that cannot are not analysed.
     ConfigError
         The slide is coarser than the model's scale, or its whole pixels miss it.
     """
     slide_mpp = require_mpp(slide)
-    scale = _scale(slide, slide_mpp, model)
+    scale = _scale(slide, slide_mpp, model, settings.overlap)
     x0, y0 = grid(scale, width0=slide.width0, height0=slide.height0)
-    tissue = tissue_mask(slide).share(x0, y0, scale.side0) >= settings.tissue_share
-    n, k = len(x0), len(model.classes)
-    probs = np.full((n, k), np.nan, dtype=np.float32)
-    u = np.full(n, np.nan, dtype=np.float32)
-    epistemic = np.full(n, np.nan, dtype=np.float32)
-    drawn = np.zeros(n, dtype=np.int64)
-    reference = model.quality if settings.quality else None
-    features = np.zeros((n, len(FEATURES)), dtype=np.float32)
-    todo = np.flatnonzero(tissue)
-    pixels = cut(slide, x0[todo], y0[todo], scale)
+    todo = np.flatnonzero(_wanted(slide, scale, x0, y0, settings, regions))
+    said = Said.empty(len(todo), len(model.classes))
+    done = notebook.recall(said) if notebook is not None else 0
+    damaged: dict[str, None] = {}
+    pixels = cut(slide, x0[todo[done:]], y0[todo[done:]], scale, damaged=lambda where: damaged.setdefault(where))
     with progress.track(f"read {slide.path.name}", len(todo)) as step:
-        for start in range(0, len(todo), settings.batch_size):
-            images = np.stack(list(islice(pixels, settings.batch_size)))
-            rows = todo[start : start + len(images)]
-            # the masks depend on the place of the batch only, so a run can be repeated
-            probs[rows], said = model.predict(images, draws=draws, seed=start, around=threshold if adaptive else None)
-            u[rows], epistemic[rows], drawn[rows] = said.u_n, said.epistemic_n, said.draws_n
-            if reference is not None:
-                features[rows] = measure(images)
-            step(len(images), "")
-    reason = _reasons(u, threshold, features, tissue, reference)
-    state = np.where(tissue, np.where(reason > 0, UNCERTAIN, CONFIDENT), NOT_ANALYSED).astype(np.uint8)
+        step(done, "as an interrupted run left it" if done else "")
+        for start in range(done, len(todo), settings.batch_size):
+            batch = list(islice(pixels, settings.batch_size))
+            rows = start + np.flatnonzero([tile is not None for tile in batch])
+            if rows.size:
+                images = np.stack([tile for tile in batch if tile is not None])
+                # the masks depend on the place of the batch only, so a run can be repeated and taken up again
+                _read(model, images, said, rows, draws, start, threshold if adaptive else None)
+            step(len(batch), "")
+            if notebook is not None:
+                notebook.keep(said, start + len(batch))
+    if len(todo) and not said.read.any():
+        raise SlideError(
+            f"{slide.path}: none of the {len(todo)} tiles that it should give can be decoded "
+            f"({next(iter(damaged), '')}). Copy the slide again."
+        )
+    return Reading(
+        _maps(slide, slide_mpp, scale, (x0, y0), todo, said, threshold, model, settings),
+        _domain(said, slide_mpp, model),
+        tuple(damaged),
+    )
+
+
+def _wanted(
+    slide: Slide,
+    scale: Scale,
+    x0: NDArray[np.int32],
+    y0: NDArray[np.int32],
+    settings: HeatmapSettings,
+    regions: Sequence[BaseGeometry] | None,
+) -> NDArray[np.bool_]:
+    """Tell which tiles (n,) are to be analysed."""
+    if regions is None:
+        return np.asarray(tissue_mask(slide).share(x0, y0, scale.side0) >= settings.tissue_share)
+    shares = area_shares(x0, y0, scale.side0, [(0, area) for area in regions], (), 1)
+    return np.asarray(shares.area_share[:, 0] >= REGION_SHARE - SLACK)
+
+
+def _read(
+    model: Reader,
+    images: NDArray[np.uint8],
+    said: Said,
+    rows: NDArray[np.intp],
+    draws: int,
+    seed: int,
+    around: float | None,
+) -> None:
+    said.probs_nk[rows], wise = model.predict(images, draws=draws, seed=seed, around=around)
+    said.u[rows], said.epistemic[rows], said.draws[rows] = wise.u_n, wise.epistemic_n, wise.draws_n
+    said.wise[rows] = wise.mean_nk.argmax(axis=1)
+    if min(images.shape[1:3]) >= SMALLEST_PX:
+        said.quality_nf[rows] = measure(images)
+        said.stain_nf[rows] = measure_domain(images, said.quality_nf[rows, FEATURES.index("focus")])
+    said.read[rows] = True
+
+
+def _maps(
+    slide: Slide,
+    slide_mpp: float,
+    scale: Scale,
+    corners: tuple[NDArray[np.int32], NDArray[np.int32]],
+    todo: NDArray[np.intp],
+    said: Said,
+    threshold: float,
+    model: Reader,
+    settings: HeatmapSettings,
+) -> Maps:
+    n, k = len(corners[0]), len(model.classes)
+    rows = todo[said.read]
+
+    def spread(values: NDArray[Any], empty: Any, dtype: Any) -> NDArray[Any]:
+        whole = np.full((n, *values.shape[1:]), empty, dtype=dtype)
+        whole[rows] = values[said.read]
+        return whole
+
+    reason = spread(_reasons(said, threshold, model.quality if settings.quality else None), 0, np.uint8)
+    state = np.zeros(n, dtype=np.uint8)
+    state[rows] = np.where(reason[rows] > 0, UNCERTAIN, CONFIDENT)
+    unread = np.zeros(n, dtype=np.bool_)
+    unread[todo[~said.read]] = True
     return Maps(
         classes=model.classes,
-        x0=x0,
-        y0=y0,
+        x0=corners[0],
+        y0=corners[1],
         side0=scale.side0,
         step0=scale.step0,
         width0=slide.width0,
@@ -200,34 +260,39 @@ def read_slide(
         threshold=threshold,
         state=state,
         reason=reason,
-        probs_nk=probs,
-        u=u,
-        epistemic=epistemic,
-        mean_draws=float(drawn[todo].mean()) if len(todo) else None,
+        probs_nk=spread(said.probs_nk, np.nan, np.float32).reshape(n, k),
+        u=spread(said.u, np.nan, np.float32),
+        aleatoric=spread(said.u - said.epistemic, np.nan, np.float32),
+        epistemic=spread(said.epistemic, np.nan, np.float32),
+        draws=spread(said.draws, 0, np.uint16),
+        unread=unread,
     )
 
 
-def _reasons(
-    u: NDArray[np.float32],
-    threshold: float,
-    features: NDArray[np.float32],
-    tissue: NDArray[np.bool_],
-    reference: Reference | None,
-) -> NDArray[np.uint8]:
-    reason = np.where(tissue & (u > threshold), REASONS.index("uncertain"), 0).astype(np.uint8)
-    if reference is not None and tissue.any():
-        analysed = np.flatnonzero(tissue)
-        quality = judge(features[analysed], np.zeros(len(analysed), dtype=np.intp), reference)
-        bad = analysed[quality.bad_n]
+def _reasons(said: Said, threshold: float, reference: Reference | None) -> NDArray[np.uint8]:
+    """Return the reason (m,) of each tile that was to be read; the later ones here go before the earlier."""
+    disagree = said.probs_nk.argmax(axis=1) != said.wise
+    reason = np.where(disagree, REASONS.index("disagree"), 0).astype(np.uint8)
+    reason[said.u > threshold] = REASONS.index("uncertain")
+    if reference is not None and said.read.any():
+        quality = judge(said.quality_nf[said.read], np.zeros(int(said.read.sum()), dtype=np.intp), reference)
+        bad = np.flatnonzero(said.read)[quality.bad_n]
         reason[bad] = REASONS.index(QUALITY_REASONS[0]) + quality.severity_nr[quality.bad_n].argmax(axis=1)
     return reason
 
 
-def _scale(slide: Slide, slide_mpp: float, model: Reader) -> Scale:
+def _domain(said: Said, slide_mpp: float, model: Reader) -> Domain | None:
+    if model.domain is None:
+        return None
+    stained = said.read & (said.quality_nf[:, FEATURES.index("background")] < EMPTY_SHARE)
+    return model.domain.judge(said.stain_nf[stained], slide_mpp)
+
+
+def _scale(slide: Slide, slide_mpp: float, model: Reader, overlap: float) -> Scale:
     try:
         return tile_scale(
             tile_px=model.tile_px,
-            stride_px=model.tile_px,
+            stride_px=max(1, round(model.tile_px * (1 - overlap))),
             mpp=model.mpp,
             slide_mpp=slide_mpp,
             allow_upsample=False,

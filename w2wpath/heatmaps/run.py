@@ -17,8 +17,9 @@ from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ConfigError, DiskError, ModelError, did_you_mean, writing
 from w2wpath.frames import ORIGINS, stated_frame, um
 from w2wpath.heatmaps.geojson import qupath_regions, qupath_tiles
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, STATES, UNCERTAIN, Maps
 from w2wpath.heatmaps.png import overlay_png
-from w2wpath.heatmaps.predict import CONFIDENT, NOT_ANALYSED, REASONS, STATES, UNCERTAIN, Maps, Reader, read_slide
+from w2wpath.heatmaps.predict import Reader, read_slide
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import fingerprint, record
 from w2wpath.qupath.write import size_warning, write_regions, write_tiles
@@ -76,7 +77,7 @@ def heatmap(
     threshold = model.threshold if settings.threshold is None else settings.threshold
     with open_slide(slide_path, slide_mpp=slide_mpp) as slide:
         frame = stated_frame(origin, slide.width0, slide.height0, slide.bounds0, str(slide_path))
-        maps = read_slide(
+        reading = read_slide(
             slide,
             model,
             threshold=threshold,
@@ -87,6 +88,7 @@ def heatmap(
             progress=progress,
         )
         thumbnail = slide.thumbnail(THUMBNAIL_PX)
+    maps = reading.maps
     stem = slide_path.stem
     slide_print = fingerprint(slide_path)
     summary = _summary(maps, slide_path.name, frame.name)

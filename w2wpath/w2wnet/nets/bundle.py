@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from w2wpath.errors import ConfigError, ModelError, did_you_mean, writing
 from w2wpath.provenance import write_whole
+from w2wpath.w2wnet.domain import DomainReference
 from w2wpath.w2wnet.nets.adaptive import Draws, adaptive_draws, fixed_draws
 from w2wpath.w2wnet.nets.backbones import build
 from w2wpath.w2wnet.nets.card import KERNEL, SCHEMA, Card, card_text, read_card
@@ -109,6 +110,11 @@ class Model:
     def quality(self) -> Reference | None:
         """Reference of the image-quality score; None when the model has none."""
         return self.card.quality
+
+    @property
+    def domain(self) -> DomainReference | None:
+        """What slides look like that it was trained on; None where it cannot tell."""
+        return self.card.domain
 
     def predict(
         self, images: NDArray[np.uint8], *, draws: int, seed: int, around: float | None = None

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 
 from w2wpath.errors import ModelError
 from w2wpath.w2wnet.calibration import COOLEST, HOTTEST
+from w2wpath.w2wnet.domain import DomainReference
 from w2wpath.w2wnet.quality import Reference
 
 Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -115,6 +116,8 @@ class Card(BaseModel):
         Wiped's logits are divided by it.
     quality
         Reference of the image-quality score; None when quality is not judged.
+    domain
+        What training slides look like; None with too few of them, and in models of before.
     sha256
         Of the two files of weights.
     """
@@ -136,6 +139,7 @@ class Card(BaseModel):
     recipe: Recipe
     temperature: float = Field(ge=COOLEST, le=HOTTEST, allow_inf_nan=False)
     quality: Reference | None = None
+    domain: DomainReference | None = None
     sha256: Mapping[Net, Sha256] = Field(min_length=2)
     metrics: Mapping[str, Any]
     provenance: Mapping[str, Any]

@@ -17,6 +17,8 @@ from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.calibration import Calibration, apply, calibrate, fit_temperature
+from w2wpath.w2wnet.domain import DomainReference
+from w2wpath.w2wnet.domain import measure as measure_domain
 from w2wpath.w2wnet.fit import WiseFit, fit_wise
 from w2wpath.w2wnet.ledger import STATES, Decisions, require_fresh
 from w2wpath.w2wnet.nets.bundle import save_model
@@ -24,7 +26,7 @@ from w2wpath.w2wnet.nets.card import Card
 from w2wpath.w2wnet.nets.readme import model_readme
 from w2wpath.w2wnet.nets.training import Network, Tiles, WipedFitter, WiseLearner
 from w2wpath.w2wnet.outoffold import require_own_folds, require_own_recipe
-from w2wpath.w2wnet.quality import Reference, measure
+from w2wpath.w2wnet.quality import EMPTY_SHARE, FEATURES, SMALLEST_PX, Reference, measure
 from w2wpath.w2wnet.reliability import balanced_accuracy, nll
 from w2wpath.w2wnet.thresholds import quantile_threshold
 from w2wpath.w2wnet.transfer import Transfer, compare
@@ -147,6 +149,7 @@ def train(
     }
     for warning in summary["warnings"]:
         progress.say(f"warning: {warning}")
+    quality, domain = _usual(store, tiles, table, kept)
     card = save_model(
         out,
         {"wise": wise.net, "wiped": wiped.net},
@@ -162,7 +165,8 @@ def train(
             "std": {"wise": wise.normalisation.std, "wiped": wiped.normalisation.std},
             "threshold": settings.threshold,
             "temperature": calibration.temperature,
-            "quality": _reference(tiles, table, kept) if settings.quality else None,
+            "quality": quality if settings.quality else None,
+            "domain": domain,
             "metrics": summary,
             "provenance": _provenance(table, decisions, settings, sides, fit, store_hash),
         },
@@ -283,10 +287,23 @@ def _learned(fit: WiseFit) -> list[str]:
     return ["the final Wise learned nothing, so its uncertainty says nothing. Look at labels and settings."]
 
 
-def _reference(tiles: Tiles, table: TileTable, kept: NDArray[np.intp]) -> Reference:
-    """Learn what tiles usually look like from the kept ones: a cohort of many bad tiles would widen what is usual."""
-    features = [measure(tiles.images[kept[i : i + TILES_AT_ONCE]]) for i in range(0, len(kept), TILES_AT_ONCE)]
-    return Reference.learn(np.concatenate(features), table.slide[kept])
+def _usual(
+    store: TileStore, tiles: Tiles, table: TileTable, kept: NDArray[np.intp]
+) -> tuple[Reference | None, DomainReference | None]:
+    """Learn what tiles and slides usually look like from the kept tiles: many bad ones would widen what is usual."""
+    if store.spec.tile_px < SMALLEST_PX:
+        return None, None
+    quality: list[NDArray[np.float32]] = []
+    stain: list[NDArray[np.float32]] = []
+    for i in range(0, len(kept), TILES_AT_ONCE):
+        images = tiles.images[kept[i : i + TILES_AT_ONCE]]
+        quality.append(measure(images))
+        stain.append(measure_domain(images, quality[-1][:, FEATURES.index("focus")]))
+    slide = table.slide[kept]
+    slide_mpp = {int(one): float(store.attributes(table.slides[one])["slide_mpp"]) for one in np.unique(slide)}
+    stained = np.concatenate(quality)[:, FEATURES.index("background")] < EMPTY_SHARE
+    domain = DomainReference.learn(np.concatenate(stain)[stained], slide[stained], slide_mpp)
+    return Reference.learn(np.concatenate(quality), slide), domain
 
 
 def _provenance(
