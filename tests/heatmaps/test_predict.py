@@ -2,29 +2,46 @@
 
 from __future__ import annotations
 
+import zlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+import shapely
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
 from tests.conftest import save_svs
 from tests.heatmaps.made import CLASS_OF, GLASS, PX, SEEN, U_OF, ColourReader, picture, save_slide, state_of
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import ConfigError, MissingMppError
+from w2wpath.errors import ConfigError, MissingMppError, SlideError
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
-from w2wpath.heatmaps.predict import read_slide
+from w2wpath.heatmaps.notebook import Notebook
+from w2wpath.heatmaps.predict import Reading, read_slide
 from w2wpath.progress import Silent
 from w2wpath.slides.reader import open_slide
+from w2wpath.slides.source_tiles import tiled_tiff
+from w2wpath.w2wnet.domain import DomainReference
+from w2wpath.w2wnet.domain import measure as measure_domain
 from w2wpath.w2wnet.quality import Reference, measure
 
 SETTINGS = HeatmapSettings(batch_size=5)
 
 
-def read(
-    path: Path, reader: ColourReader | None = None, *, threshold: float | None = None, adaptive: bool = True
-) -> Maps:
+def read(path: Path, reader: ColourReader | None = None, **options: Any) -> Maps:
+    return reading(path, reader, **options).maps
+
+
+def reading(
+    path: Path,
+    reader: ColourReader | None = None,
+    *,
+    threshold: float | None = None,
+    adaptive: bool = True,
+    settings: HeatmapSettings = SETTINGS,
+    **options: Any,
+) -> Reading:
     reader = reader or ColourReader()
     with open_slide(path) as slide:
         return read_slide(
@@ -33,9 +50,10 @@ def read(
             threshold=reader.threshold if threshold is None else threshold,
             draws=reader.draws,
             adaptive=adaptive,
-            settings=SETTINGS,
+            settings=settings,
             progress=Silent(),
-        ).maps
+            **options,
+        )
 
 
 # a slide at the model's scale, and one twice as fine, read from its own levels
@@ -177,9 +195,8 @@ def test_image_quality_is_left_out_when_the_settings_say_so(tmp_path: Path) -> N
     path = save_svs(tmp_path / "a.svs", textured(np.ones((5, 6), dtype=bool)), mpp=0.5)
     odd = Reference(centre=(90.0, 0.0, 0.3, 0.3), within=(0.1,) * 4, between=(0.1,) * 4, tiles=9, slides=3)
     reader = ColourReader(threshold=0.9, quality=odd)
-    with open_slide(path) as slide:
-        settings = SETTINGS.model_copy(update={"quality": False})
-        maps = read_slide(slide, reader, threshold=0.9, draws=25, adaptive=True, settings=settings, progress=Silent())
+    settings = SETTINGS.model_copy(update={"quality": False})
+    maps = read(path, reader, threshold=0.9, settings=settings)
     assert (maps.state == CONFIDENT).all()
     assert (read(path, reader).reason == REASONS.index("focus")).all()
 
@@ -190,3 +207,116 @@ def test_a_tile_with_two_reasons_names_the_one_that_can_be_seen(tmp_path: Path) 
     maps = read(path, ColourReader(threshold=-1.0, quality=odd))
     assert (maps.reason == REASONS.index("focus")).all()
     assert (read(path, ColourReader(threshold=-1.0)).reason == REASONS.index("uncertain")).all()
+
+
+def test_tiles_that_overlap_lie_on_a_finer_grid_and_say_what_lies_at_their_corner(tmp_path: Path) -> None:
+    settings = SETTINGS.model_copy(update={"overlap": 0.5})
+    maps = read(save_slide(tmp_path / "a.svs"), settings=settings)
+    assert (maps.step0, maps.grid_shape, len(maps.x0)) == (PX // 2, (7, 11), 77)
+    on_cells = (maps.x0 % PX == 0) & (maps.y0 % PX == 0)
+    assert np.array_equal(maps.predicted[on_cells], np.where(SEEN == GLASS, -1, CLASS_OF[SEEN]).ravel())
+
+
+def test_regions_are_read_instead_of_tissue_where_they_cover_half_a_tile(tmp_path: Path) -> None:
+    # two cells, half a third, less than half a fourth, and glass
+    regions = [
+        shapely.box(0, 0, 2.5 * PX, PX),
+        shapely.box(3 * PX, 0, 3.49 * PX, PX),
+        shapely.box(4 * PX, 0, 5 * PX, PX),
+    ]
+    maps = read(save_slide(tmp_path / "a.svs"), regions=regions)
+    assert np.flatnonzero(maps.state != NOT_ANALYSED).tolist() == [0, 1, 2, 4]
+
+
+def tear(path: Path, *places: tuple[int, int]) -> None:
+    """Leave nine bytes of blocks of level 0."""
+    page = tiled_tiff(path).levels[0]
+    content = bytearray(path.read_bytes())
+    for column, row in places:
+        tile = row * page.scanned().shape[1] + column
+        start, length = int(page.offsets[tile]), int(page.counts[tile])
+        content[start : start + length] = zlib.compress(b"too short").ljust(length, b"\x00")
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("seen_px", [PX, 4 * PX])
+def test_tiles_that_cannot_be_decoded_are_not_analysed_and_the_others_are_as_they_would_be(
+    tmp_path: Path, seen_px: int
+) -> None:
+    # with 4 cells a block the thumbnail is made of what is damaged; with larger ones it comes from another level
+    seen = np.tile(SEEN, (3, 2)) if seen_px == PX else SEEN
+    path = save_slide(tmp_path / "a.svs", seen=seen, side0=seen_px)
+    whole = read(path)
+    tear(path, (1, 0))
+    found = reading(path)
+    assert found.damaged == (
+        f"{path}: level 0, block (1, 0) cannot be decoded (it has 9 of 49152 bytes). "
+        "The file is damaged there; scan or copy it again.",
+    )
+    maps = found.maps
+    torn = (maps.x0 >= 128) & (maps.x0 < 256) & (maps.y0 < 128)
+    assert torn.any()
+    assert np.array_equal(maps.unread[whole.state != NOT_ANALYSED], torn[whole.state != NOT_ANALYSED])
+    assert not maps.unread[~torn].any()
+    assert np.array_equal(maps.state, np.where(torn, NOT_ANALYSED, whole.state))
+    assert np.array_equal(maps.probs_nk, np.where(torn[:, None], np.nan, whole.probs_nk), equal_nan=True)
+    assert (maps.reason[torn] == 0).all()
+
+
+def test_a_slide_none_of_whose_tiles_can_be_decoded_is_an_error(tmp_path: Path) -> None:
+    # the thumbnail comes from level 1, which is whole
+    path = save_slide(tmp_path / "a.svs", side0=8 * PX)
+    tear(path, *((column, row) for column in range(24) for row in range(16)))
+    with pytest.raises(SlideError) as caught:
+        read(path)
+    assert str(caught.value) == (
+        f"{path}: none of the 1280 tiles that it should give can be decoded ({path}: level 0, block (0, 0) cannot be "
+        "decoded (it has 9 of 49152 bytes). The file is damaged there; scan or copy it again.). Copy the slide again."
+    )
+
+
+def test_where_wise_and_wiped_disagree_a_sure_tile_is_uncertain(tmp_path: Path) -> None:
+    reader = ColourReader(threshold=0.9, contrary=1)
+    maps = read(save_slide(tmp_path / "a.svs"), reader)
+    disagree = SEEN.ravel() == 1
+    assert np.array_equal(maps.reason == REASONS.index("disagree"), disagree)
+    assert np.array_equal(maps.state == UNCERTAIN, disagree)
+    doubtful = read(tmp_path / "a.svs", ColourReader(threshold=0.05, contrary=1))
+    assert (doubtful.reason[disagree] == REASONS.index("uncertain")).all()
+
+
+def test_the_parts_of_u_add_up_and_draws_are_counted(tmp_path: Path) -> None:
+    maps = read(save_slide(tmp_path / "a.svs"))
+    analysed = maps.state != NOT_ANALYSED
+    assert np.allclose((maps.aleatoric + maps.epistemic)[analysed], maps.u[analysed])
+    assert np.array_equal(maps.draws, np.where(SEEN == GLASS, 0, 4 + SEEN).ravel())
+
+
+@pytest.mark.parametrize("batches", [0, 1, 3])
+def test_an_interrupted_reading_goes_on_and_ends_the_same(tmp_path: Path, batches: int) -> None:
+    path = save_slide(tmp_path / "a.svs")
+    whole = ColourReader()
+    expected = read(path, whole)
+    interrupted = ColourReader(fails_at=batches)
+    with pytest.raises(KeyboardInterrupt):
+        read(path, interrupted, notebook=Notebook(tmp_path / "n.npz", "key", every_s=0))
+    later = ColourReader()
+    maps = read(path, later, notebook=Notebook(tmp_path / "n.npz", "key", every_s=0))
+    assert interrupted.asked + later.asked == whole.asked
+    for name in ("state", "reason", "probs_nk", "u", "aleatoric", "epistemic", "draws", "unread"):
+        assert np.array_equal(getattr(maps, name), getattr(expected, name), equal_nan=name not in ("state", "reason"))
+
+
+def test_a_slide_is_compared_with_the_training_slides_by_its_tissue(tmp_path: Path) -> None:
+    path = save_svs(tmp_path / "a.svs", textured(np.zeros((5, 6), dtype=bool)), mpp=0.5)
+    assert reading(path).domain is None
+    tiles = textured(np.zeros((5, 6), dtype=bool)).reshape(5, PX, 6, PX, 3).swapaxes(1, 2).reshape(-1, PX, PX, 3)
+    slide = np.arange(30) // 2
+    reference = DomainReference.learn(measure_domain(tiles), slide, dict.fromkeys(range(15), 0.5))
+    inside = reading(path, ColourReader(domain=reference)).domain
+    assert inside is not None
+    assert inside.inside
+    pale = save_svs(tmp_path / "pale.svs", 255 - (255 - textured(np.zeros((5, 6), dtype=bool))) // 2, mpp=0.5)
+    outside = reading(pale, ColourReader(domain=reference)).domain
+    assert outside is not None
+    assert [words.split()[0] for words in outside.unusual] == ["haematoxylin", "eosin", "residue"]

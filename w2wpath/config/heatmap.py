@@ -18,6 +18,8 @@ class HeatmapSettings(Settings):
     """The classes that the model must have; None takes any."""
     tissue_share: float = Field(0.1, ge=0, le=1)
     """A tile is analysed when at least this share of it is tissue."""
+    only_rois: bool = False
+    """Analyse the tiles that lie at least half in an annotated region, instead of tissue."""
     overlap: float = Field(0.0, ge=0, le=0.9)
     """Share of a tile that the next one covers too; more overlap makes a finer map and takes longer."""
     threshold: float | None = None

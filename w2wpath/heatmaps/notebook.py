@@ -81,7 +81,8 @@ class Notebook:
     def recall(self, said: Said) -> int:
         """Fill in what an interrupted run has read; return how many rows that are. A damaged file counts for none."""
         try:
-            with np.load(self._path, allow_pickle=False) as kept:
+            # a file of our own: numpy leaves the one that it opens itself open where it is damaged
+            with self._path.open("rb") as file, np.load(file, allow_pickle=False) as kept:
                 found: dict[str, NDArray[Any]] = {name: kept[name] for name in kept.files}
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile):
             return 0

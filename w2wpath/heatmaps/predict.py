@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Any, Protocol
@@ -85,6 +85,21 @@ class Reader(Protocol):
         ...
 
     @property
+    def identity(self) -> str:
+        """Tells models apart: equal where every answer is."""
+        ...
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """Lines for people, by name: what it was trained on, and how its threshold was set."""
+        ...
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a temperature was fitted to its probabilities."""
+        ...
+
+    @property
     def quality(self) -> Reference | None:
         """Reference of the image-quality score; None where the model has none."""
         ...
@@ -162,7 +177,8 @@ def read_slide(
     slide_mpp = require_mpp(slide)
     scale = _scale(slide, slide_mpp, model, settings.overlap)
     x0, y0 = grid(scale, width0=slide.width0, height0=slide.height0)
-    todo = np.flatnonzero(_wanted(slide, scale, x0, y0, settings, regions))
+    wanted, unsure = _wanted(slide, scale, x0, y0, settings, regions)
+    todo = np.flatnonzero(wanted)
     said = Said.empty(len(todo), len(model.classes))
     done = notebook.recall(said) if notebook is not None else 0
     damaged: dict[str, None] = {}
@@ -179,13 +195,15 @@ def read_slide(
             step(len(batch), "")
             if notebook is not None:
                 notebook.keep(said, start + len(batch))
-    if len(todo) and not said.read.any():
+    lost = ~said.read
+    _drop_glass(said, unsure[todo], settings)
+    if len(todo) and lost.all():
         raise SlideError(
             f"{slide.path}: none of the {len(todo)} tiles that it should give can be decoded "
             f"({next(iter(damaged), '')}). Copy the slide again."
         )
     return Reading(
-        _maps(slide, slide_mpp, scale, (x0, y0), todo, said, threshold, model, settings),
+        _maps(slide, slide_mpp, scale, (x0, y0), todo, said, todo[lost], threshold, model, settings),
         _domain(said, slide_mpp, model),
         tuple(damaged),
     )
@@ -198,12 +216,24 @@ def _wanted(
     y0: NDArray[np.int32],
     settings: HeatmapSettings,
     regions: Sequence[BaseGeometry] | None,
-) -> NDArray[np.bool_]:
-    """Tell which tiles (n,) are to be analysed."""
-    if regions is None:
-        return np.asarray(tissue_mask(slide).share(x0, y0, scale.side0) >= settings.tissue_share)
-    shares = area_shares(x0, y0, scale.side0, [(0, area) for area in regions], (), 1)
-    return np.asarray(shares.area_share[:, 0] >= REGION_SHARE - SLACK)
+) -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
+    """Tell which tiles (n,) are to be analysed, and which of them only because the thumbnail is damaged there."""
+    nowhere = np.zeros(len(x0), dtype=np.bool_)
+    if regions is not None:
+        shares = area_shares(x0, y0, scale.side0, [(0, area) for area in regions], (), 1)
+        return np.asarray(shares.area_share[:, 0] >= REGION_SHARE - SLACK), nowhere
+    tissue = tissue_mask(slide).share(x0, y0, scale.side0) >= settings.tissue_share
+    unsure = nowhere
+    for left, top, width, height in slide.damaged0:
+        across = (x0 < left + width) & (x0 + scale.side0 > left)
+        unsure = unsure | (across & (y0 < top + height) & (y0 + scale.side0 > top))
+    return np.asarray(tissue | unsure), np.asarray(unsure & ~tissue)
+
+
+def _drop_glass(said: Said, unsure: NDArray[np.bool_], settings: HeatmapSettings) -> None:
+    """Forget the tiles that turned out to be glass where the thumbnail could not tell."""
+    glass = said.quality_nf[:, FEATURES.index("background")] > 1 - settings.tissue_share
+    said.read[unsure & glass] = False
 
 
 def _read(
@@ -231,6 +261,7 @@ def _maps(
     corners: tuple[NDArray[np.int32], NDArray[np.int32]],
     todo: NDArray[np.intp],
     said: Said,
+    lost: NDArray[np.intp],
     threshold: float,
     model: Reader,
     settings: HeatmapSettings,
@@ -247,7 +278,7 @@ def _maps(
     state = np.zeros(n, dtype=np.uint8)
     state[rows] = np.where(reason[rows] > 0, UNCERTAIN, CONFIDENT)
     unread = np.zeros(n, dtype=np.bool_)
-    unread[todo[~said.read]] = True
+    unread[lost] = True
     return Maps(
         classes=model.classes,
         x0=corners[0],

@@ -37,6 +37,7 @@ class BaseSlide(ABC):
         self._slide_mpp = slide_mpp
         self._closed = False
         self._blocks: dict[int, Blocks] = {}
+        self.damaged0: set[tuple[int, int, int, int]] = set()
 
     def _state_levels(self, sizes: tuple[tuple[int, int], ...], downsamples: tuple[float, ...] | None = None) -> None:
         width0, height0 = sizes[0]
@@ -119,7 +120,9 @@ class BaseSlide(ABC):
                     piece[:] = self._read_box(level, left + x, top + y, piece.shape[1], piece.shape[0])
                     found = True
                 except SlideError:
-                    continue
+                    factor = self.downsamples[level]
+                    box = (left + x, top + y, piece.shape[1], piece.shape[0])
+                    self.damaged0.add(tuple(round(value * factor) for value in box))  # type: ignore[arg-type] # four
         return block, found
 
     def _read_box(self, level: int, left: int, top: int, width: int, height: int) -> NDArray[np.uint8]:

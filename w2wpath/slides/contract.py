@@ -61,6 +61,9 @@ class Slide(Protocol):
     bounds0: tuple[int, int, int, int] | None
     """Scanned area that QuPath crops to (x0, y0, width, height); None where the slide states none."""
 
+    damaged0: set[tuple[int, int, int, int]]
+    """Boxes (x0, y0, width, height) that the thumbnails made so far could not show: what lies there is not known."""
+
     def read_rgb(self, x0: int, y0: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
         """Return ``(height, width, 3)`` RGB of `level` from level-0 corner (x0, y0); white outside the scan.
 

@@ -25,6 +25,7 @@ from w2wpath.w2wnet.nets.card import KERNEL, SCHEMA, Card, card_text, read_card
 from w2wpath.w2wnet.nets.data import Batches, Normalisation
 from w2wpath.w2wnet.nets.device import choose_compute
 from w2wpath.w2wnet.nets.mcdropout import inject
+from w2wpath.w2wnet.nets.readme import model_facts
 from w2wpath.w2wnet.quality import Reference
 
 NETS = ("wise", "wiped")
@@ -105,6 +106,21 @@ class Model:
     def draws(self) -> int:
         """MC passes that the threshold was taken with."""
         return self.card.recipe.draws
+
+    @property
+    def identity(self) -> str:
+        """Tells models apart: a sha256 of the whole card, which holds those of the weights."""
+        return hashlib.sha256(card_text(self.card).encode()).hexdigest()
+
+    @property
+    def about(self) -> Mapping[str, str]:
+        """Lines for people, by name: what it was trained on, and how its threshold was set."""
+        return model_facts(self.card)
+
+    @property
+    def calibrated(self) -> bool:
+        """Whether a temperature was fitted to its probabilities."""
+        return bool(self.card.metrics.get("calibration", {}).get("source", "none") != "none")
 
     @property
     def quality(self) -> Reference | None:

@@ -65,6 +65,24 @@ def model_readme(card: Card) -> str:
     return "\n\n".join(parts) + "\n"
 
 
+def model_facts(card: Card) -> dict[str, str]:
+    """Return lines about a model for people, by name, for what it writes of a slide."""
+    metrics, versions = card.metrics, card.provenance.get("versions", {})
+    data = (metrics.get("tiles"), metrics.get("kept"), metrics.get("slides"), metrics.get("patients"))
+    lines = {
+        "networks": f"Wise and Wiped, {card.backbone}, preset {card.preset}",
+        "reads": f"tiles of {card.tile_px} px at {card.mpp:g} um/px",
+        "threshold": f"u above {card.chosen.value:.4f} is uncertain: {THRESHOLDS[card.threshold]}",
+        "draws": f"at most {card.recipe.draws} of Wise for each tile",
+        "weights": f"Wise {card.sha256['wise'][:12]}, Wiped {card.sha256['wiped'][:12]}",
+    }
+    if None not in data:
+        lines["trained on"] = "{} tiles ({} kept by cleaning) on {} slides of {} patients".format(*data)
+    if "time" in card.provenance:
+        lines["made"] = f"{card.provenance['time']} by w2wpath {versions.get('w2wpath', 'of unknown version')}"
+    return lines
+
+
 def _what(card: Card) -> str:
     stop, epoch = card.metrics["stop_reason"], card.metrics["stop_epoch"]
     return (
