@@ -270,7 +270,7 @@ def test_a_slide_none_of_whose_tiles_can_be_decoded_is_an_error(tmp_path: Path) 
     with pytest.raises(SlideError) as caught:
         read(path)
     assert str(caught.value) == (
-        f"{path}: none of the 1280 tiles that it should give can be decoded ({path}: level 0, block (0, 0) cannot be "
+        f"{path}: none of the 1291 tiles that it should give can be decoded ({path}: level 0, block (0, 0) cannot be "
         "decoded (it has 9 of 49152 bytes). The file is damaged there; scan or copy it again.). Copy the slide again."
     )
 

@@ -14,7 +14,7 @@ from typing import Any
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import DiskError, W2wError
 from w2wpath.heatmaps.predict import Reader
-from w2wpath.heatmaps.run import SUMMARY, heatmap, job_key
+from w2wpath.heatmaps.run import SUMMARY, heatmap, job_key, refuse
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import fingerprint, write_whole
 from w2wpath.tiles.distribute import each
@@ -82,14 +82,16 @@ def heatmaps(
     ConfigError
         No scheduler answers.
     ModelError
-        The model cannot be loaded.
+        The model cannot be loaded, or not be used with the settings.
     DiskError
         There is no room; slides finished before stay.
     """
     progress = progress or Silent()
     jobs = [Job(entry, load, out, settings, overwrite) for entry in entries]
     alone = scheduler is None and (workers <= 1 or len(jobs) <= 1)
-    task: Callable[[Job], Outcome] = partial(_read, model=load(), progress=progress) if alone else read_one
+    model = load()  # here too where others read: what is wrong with it is said before anything begins
+    refuse(model, settings)
+    task: Callable[[Job], Outcome] = partial(_read, model=model, progress=progress) if alone else read_one
     outcomes: dict[str, Outcome] = {}
     with progress.track("slides", len(jobs)) as step:
         for job, result in each(task, jobs, workers=workers, scheduler=scheduler):

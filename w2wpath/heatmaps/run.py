@@ -89,7 +89,14 @@ def heatmap(
     """
     settings, progress = settings or HeatmapSettings(), progress or Silent()
     slide_path, out = Path(slide_path), Path(out)
-    _refuse(model, settings, origin, rois)
+    refuse(model, settings)
+    if origin not in ORIGINS:
+        hint = did_you_mean(origin, ORIGINS)
+        raise ConfigError(f"origin must be one of {', '.join(ORIGINS)}; got {origin!r}.{hint}")
+    if settings.only_rois and rois is None:
+        raise ConfigError(f"{slide_path}: only its annotated regions are to be read, and it has none. Give --rois.")
+    if rois is not None and not rois.is_file():
+        raise AnnotationError(f"{rois}: no such file. Check the path.")
     stem = slide_path.stem
     with open_slide(slide_path, slide_mpp=slide_mpp) as slide:
         frame = stated_frame(origin, slide.width0, slide.height0, slide.bounds0, str(slide_path))
@@ -146,14 +153,14 @@ def job_key(
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
-def _refuse(model: Reader, settings: HeatmapSettings, origin: str, rois: Path | None) -> None:
-    if origin not in ORIGINS:
-        hint = did_you_mean(origin, ORIGINS)
-        raise ConfigError(f"origin must be one of {', '.join(ORIGINS)}; got {origin!r}.{hint}")
-    if settings.only_rois and rois is None:
-        raise ConfigError("only_rois reads the annotated part of a slide, and no annotations are given. Give --rois.")
-    if rois is not None and not rois.is_file():
-        raise AnnotationError(f"{rois}: no such file. Check the path.")
+def refuse(model: Reader, settings: HeatmapSettings) -> None:
+    """Refuse settings that a model cannot be used with.
+
+    Raises
+    ------
+    ModelError
+        The model has other classes than asked for, or its threshold belongs to another number of draws.
+    """
     if settings.classes is not None and set(settings.classes) != set(model.classes):
         raise ModelError(
             f"the model was trained for the classes {', '.join(model.classes)}; "
