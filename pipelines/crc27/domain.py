@@ -152,9 +152,9 @@ def _scored(folder: Path, truth: dict[tuple[str, int, int], str]) -> dict[str, o
     said = json.loads((folder / "said.json").read_text("utf-8"))["slides"]
     right, confident, good = 0, 0, 0
     for one in said:
-        with (folder / f"{one['slide'].removesuffix('.svs')}.tiles.csv").open(encoding="utf-8") as file:
+        with (folder / f"{one['slide']}.tiles.csv").open(encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                content = truth.get((one["slide"].removesuffix(".svs"), int(row["x0"]), int(row["y0"])))
+                content = truth.get((one["slide"], int(row["x0"]), int(row["y0"])))
                 good += content is not None
                 if content is not None and row["state"] == "confident":
                     confident += 1

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import gzip
+import html
 import io
 import json
 from pathlib import Path
@@ -12,18 +13,20 @@ import numpy as np
 import pytest
 from PIL import Image
 from shapely import box, unary_union
-from shapely.geometry import shape
+from shapely.geometry import mapping, shape
+from w2wpath.heatmaps.store import read_maps
 
 from tests.conftest import file_bytes, run_python
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PX, SEEN, U_OF, ColourReader, save_slide, state_of
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import ModelError, SlideError
+from w2wpath.errors import AnnotationError, ConfigError, ModelError, SlideError
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN
-from w2wpath.heatmaps.run import Heatmap, heatmap
+from w2wpath.heatmaps.run import ENDINGS, QUPATH_FILES, Heatmap, heatmap
 from w2wpath.progress import Silent
 from w2wpath.qupath import write
+from w2wpath.w2wnet.domain import DomainReference
 
-ENDINGS = ["geojson.gz", "overlay.png", "regions.geojson", "summary.json", "tiles.csv"]
+ALL = sorted([*(f"a.{ending}" for ending in ENDINGS), *QUPATH_FILES])
 
 
 @pytest.fixture(scope="module")
@@ -38,10 +41,10 @@ def named(made: Heatmap, ending: str) -> Path:
     return found
 
 
-def test_five_files_are_made_and_nothing_is_left_over(made: Heatmap) -> None:
+def test_all_files_are_made_and_nothing_is_left_over(made: Heatmap) -> None:
     out = made.files[0].parent
     assert [path.name for path in made.files] == [f"a.{ending}" for ending in ENDINGS]
-    assert sorted(path.name for path in out.iterdir()) == [path.name for path in made.files]
+    assert sorted(path.name for path in out.iterdir()) == ALL
 
 
 def test_the_table_has_every_tile_with_the_numbers_of_the_maps(made: Heatmap) -> None:
@@ -75,12 +78,15 @@ def test_the_summary_counts_what_the_maps_hold(made: Heatmap) -> None:
             "confident": counts[CONFIDENT],
             "uncertain": counts[UNCERTAIN],
         },
-        "uncertain_because": {"uncertain": counts[UNCERTAIN], "focus": 0, "background": 0, "colour": 0},
+        "uncertain_because": {"uncertain": counts[UNCERTAIN], "disagree": 0, "focus": 0, "background": 0, "colour": 0},
         "uncertain_share": counts[UNCERTAIN] / (counts[CONFIDENT] + counts[UNCERTAIN]),
         "confident_area_mm2": {
             name: round(int(((state == CONFIDENT) & (CLASS_OF[seen] == index)).sum()) * area, 6)
             for index, name in enumerate(CLASSES)
         },
+        "unread": {"tiles": 0, "because": []},
+        "domain": None,
+        "agreement": None,
         "threshold": 0.3,
         "mean_draws": round(float((4 + seen[seen != GLASS]).mean()), 2),
         "tile_side_level0_px": PX,
@@ -96,7 +102,7 @@ def test_the_settings_threshold_wins_over_the_models_even_when_zero(tmp_path: Pa
     assert np.array_equal(made.maps.state, state_of(SEEN.ravel(), 0.0))
 
 
-def test_a_slide_without_tissue_gives_its_five_files(tmp_path: Path) -> None:
+def test_a_slide_without_tissue_gives_all_files(tmp_path: Path) -> None:
     path = save_slide(tmp_path / "a.svs", seen=np.full((3, 3), GLASS))
     made = heatmap(path, ColourReader(), tmp_path / "out")
     assert (made.summary["tiles"], made.summary["uncertain_share"]) == (
@@ -105,21 +111,24 @@ def test_a_slide_without_tissue_gives_its_five_files(tmp_path: Path) -> None:
     )
     assert json.loads(gzip.decompress(named(made, "gz").read_bytes()))["features"] == []
     assert json.loads(named(made, "regions.geojson").read_bytes())["features"] == []
-    assert len(made.files) == 5
+    assert len(made.files) == len(ENDINGS)
+    assert all(path.exists() for path in made.files)
 
 
-def test_a_slide_smaller_than_a_tile_gives_its_five_files(tmp_path: Path) -> None:
+def test_a_slide_smaller_than_a_tile_gives_all_files(tmp_path: Path) -> None:
     path = save_slide(tmp_path / "a.svs", seen=np.array([[1]]))
     made = heatmap(path, ColourReader(tile_px=2 * PX), tmp_path / "out")
     assert made.summary["tiles"] == {"not analysed": 0, "confident": 0, "uncertain": 0}
-    assert len(made.files) == 5
+    assert len(made.files) == len(ENDINGS)
+    assert all(path.exists() for path in made.files)
 
 
 @pytest.mark.parametrize("stem", ["two words", 'it\'s "quoted"', "ä µ 组织", "<script>", "$x$", "a.b.c", "-o"])
 def test_any_file_name_is_kept_as_it_is(tmp_path: Path, stem: str) -> None:
     path = save_slide(tmp_path / f"{stem}.svs", seen=SEEN[:1])
     made = heatmap(path, ColourReader(), tmp_path / "out")
-    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == [f"{stem}.{ending}" for ending in ENDINGS]
+    named_so = [*(f"{stem}.{ending}" for ending in ENDINGS), *QUPATH_FILES]
+    assert sorted(file.name for file in (tmp_path / "out").iterdir()) == sorted(named_so)
     assert json.loads(named(made, "summary.json").read_text("utf-8"))["slide"] == f"{stem}.svs"
 
 
@@ -130,7 +139,8 @@ def test_a_second_run_replaces_the_first(tmp_path: Path) -> None:
     again = heatmap(path, ColourReader(threshold=0.05), tmp_path / "out")
     after = file_bytes(tmp_path / "out")
     assert list(after) == list(before)
-    assert all(after[name] != before[name] for name in before)
+    same = {name for name in before if after[name] == before[name]}
+    assert {Path(name).name for name in same} <= {*QUPATH_FILES, "zarr.json", "c", "0"}, same
     assert again.summary["threshold"] == 0.05
 
 
@@ -139,8 +149,14 @@ def test_the_same_run_again_gives_the_same_map(tmp_path: Path) -> None:
     found = []
     for name in ("one", "two"):
         heatmap(path, ColourReader(), tmp_path / name)
-        found.append({key: value for key, value in file_bytes(tmp_path / name).items() if "summary" not in key})
+        # these three tell the time
+        told = ("summary.json", "report.html", "maps.zarr")
+        files = file_bytes(tmp_path / name)
+        found.append({key: value for key, value in files.items() if not any(part in key for part in told)})
     assert found[0] == found[1]
+    assert len(found[0]) == len(ALL) - 3
+    (one, _), (two, _) = (read_maps(tmp_path / name / "a.maps.zarr") for name in ("one", "two"))
+    assert np.array_equal(one.u, two.u, equal_nan=True)
 
 
 def test_another_slide_in_the_same_folder_is_left_alone(tmp_path: Path) -> None:
@@ -149,7 +165,7 @@ def test_another_slide_in_the_same_folder_is_left_alone(tmp_path: Path) -> None:
     heatmap(save_slide(tmp_path / "b.svs"), ColourReader(), tmp_path / "out")
     after = file_bytes(tmp_path / "out")
     assert {name: after[name] for name in before} == before
-    assert len(after) == 10
+    assert {Path(name).name for name in after} >= {f"b.{ending}" for ending in ENDINGS if ending != "maps.zarr"}
 
 
 def test_a_slide_that_cannot_be_read_leaves_no_folder(tmp_path: Path) -> None:
@@ -193,13 +209,22 @@ def test_a_full_disk_leaves_the_earlier_files_and_no_scratch(tmp_path: Path, siz
         0,
     )
     assert file_bytes(out) == before
-    assert len(list(out.iterdir())) == 5
+    assert sorted(path.name for path in out.iterdir()) == ALL
 
 
 def test_outlines_are_written_beside_the_tiles_in_the_same_frame(made: Heatmap) -> None:
     tiles = json.loads(gzip.decompress(named(made, "geojson.gz").read_bytes()))
     outlines = json.loads(named(made, "regions.geojson").read_bytes())
-    assert outlines["w2wpath"] == tiles["w2wpath"] == {"frame": "qupath", "bounds": [0, 0], "threshold": 0.3}
+    assert (
+        outlines["w2wpath"]
+        == tiles["w2wpath"]
+        == {
+            "frame": "qupath",
+            "bounds": [0, 0],
+            "threshold": 0.3,
+            "domain": None,
+        }
+    )
     confident = {index: (state_of(SEEN) == CONFIDENT) & (CLASS_OF[SEEN] == index) for index in (0, 1)}
     cells = {"Stroma": confident[0], "Tumor": confident[1], "Uncertain*": state_of(SEEN) == UNCERTAIN}
     assert [one["properties"]["classification"]["name"] for one in outlines["features"]] == list(cells)
@@ -256,3 +281,70 @@ def test_a_threshold_of_another_number_of_draws_is_refused(tmp_path: Path) -> No
     reader = ColourReader()
     heatmap(path, reader, tmp_path / "out", HeatmapSettings(draws=5, threshold=0.1))
     assert {(draws, around) for _, draws, _, around in reader.asked} == {(5, None)}
+
+
+def test_an_interrupted_run_goes_on_and_a_whole_one_leaves_no_notes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("w2wpath.heatmaps.notebook.KEPT_EVERY_S", 0.0)
+    path, out = save_slide(tmp_path / "a.svs"), tmp_path / "out"
+    with pytest.raises(KeyboardInterrupt):
+        heatmap(path, ColourReader(fails_at=2), out, HeatmapSettings(batch_size=5))
+    assert [file.name for file in out.iterdir()] == [".a.read.npz"]
+    later = ColourReader()
+    made = heatmap(path, later, out, HeatmapSettings(batch_size=5))
+    assert [seed for _, _, seed, _ in later.asked] == [10, 15]
+    assert np.array_equal(made.maps.state, state_of(SEEN.ravel()))
+    assert sorted(file.name for file in out.iterdir()) == ALL
+
+
+def outlines(path: Path, *boxes: tuple[str, tuple[int, int, int, int]]) -> Path:
+    """Annotations in level-0 pixels: class and (left, top, right, bottom) in cells."""
+    features = [
+        {
+            "type": "Feature",
+            "geometry": mapping(box(*(PX * cell for cell in cells))),
+            "properties": {"objectType": "annotation", "classification": {"name": name, "color": [9, 9, 9]}},
+        }
+        for name, cells in boxes
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    return path
+
+
+def test_annotations_are_compared_with_the_map_and_can_be_all_that_is_read(tmp_path: Path) -> None:
+    path = save_slide(tmp_path / "a.svs")
+    rois = outlines(tmp_path / "a.geojson", ("Tumor", (0, 0, 2, 2)), ("Stroma", (3, 0, 6, 1)))
+    made = heatmap(path, ColourReader(), tmp_path / "out", rois=rois)
+    assert made.summary["agreement"] is not None
+    assert np.array_equal(made.maps.state, state_of(SEEN.ravel()))
+    only = heatmap(path, ColourReader(), tmp_path / "only", HeatmapSettings(only_rois=True), rois=rois)
+    inside = np.zeros((4, 6), dtype=bool)
+    inside[:2, :2] = inside[0, 3:] = True
+    assert np.array_equal(only.maps.state != NOT_ANALYSED, inside.ravel())
+
+
+def test_annotations_that_are_not_there_are_refused_before_anything_is_read(tmp_path: Path) -> None:
+    path, reader = save_slide(tmp_path / "a.svs"), ColourReader()
+    with pytest.raises(AnnotationError) as missing:
+        heatmap(path, reader, tmp_path / "out", rois=tmp_path / "none.geojson")
+    assert str(missing.value) == f"{tmp_path / 'none.geojson'}: no such file. Check the path."
+    with pytest.raises(ConfigError) as without:
+        heatmap(path, reader, tmp_path / "out", HeatmapSettings(only_rois=True))
+    assert str(without.value) == (f"{path}: only its annotated regions are to be read, and it has none. Give --rois.")
+    assert reader.asked == []
+
+
+def test_a_slide_unlike_the_training_slides_is_called_out_of_domain_everywhere(tmp_path: Path) -> None:
+    odd = DomainReference(centre=(9.0, 9.0, 9.0, 0.0, -1.0), spread=(0.1, 0.1, 0.1, 9.0, 1.0), slides=9)
+    made = heatmap(save_slide(tmp_path / "a.svs"), ColourReader(domain=odd), tmp_path / "out")
+    assert made.facts.domain is not None
+    words = made.facts.domain.words
+    assert words.startswith("Out of domain: haematoxylin ")
+    assert made.summary["domain"]["inside"] is False
+    assert json.loads(named(made, "summary.json").read_text("utf-8"))["domain"] == made.summary["domain"]
+    outlines_say = json.loads(named(made, "regions.geojson").read_bytes())["w2wpath"]["domain"]
+    tiles_say = json.loads(gzip.decompress(named(made, "geojson.gz").read_bytes()))["w2wpath"]["domain"]
+    assert outlines_say == tiles_say == made.summary["domain"]
+    assert words in html.unescape(named(made, "report.html").read_text("utf-8"))
+    assert read_maps(named(made, "maps.zarr"))[1].domain == made.facts.domain

@@ -146,7 +146,8 @@ def _entries(
 
 
 def _plain(one: Outcome) -> dict[str, Any]:
-    return {"slide": one.slide, "status": one.status, "error": one.error or None, **(one.summary or {})}
+    files = [str(path) for path in one.files]
+    return {**(one.summary or {}), "slide": one.slide, "status": one.status, "error": one.error or None, "files": files}
 
 
 def _tell(outcomes: list[Outcome]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import DiskError, W2wError
 from w2wpath.heatmaps.predict import Reader
-from w2wpath.heatmaps.run import SUMMARY, heatmap, job_key, refuse
+from w2wpath.heatmaps.run import ENDINGS, SUMMARY, heatmap, job_key, refuse
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import fingerprint, write_whole
 from w2wpath.tiles.distribute import each
@@ -43,6 +43,7 @@ class Outcome:
     status: str
     summary: Mapping[str, Any] | None = None
     error: str = ""
+    files: tuple[Path, ...] = ()
 
     @property
     def out_of_domain(self) -> bool:
@@ -128,7 +129,8 @@ def _read(job: Job, *, model: Reader, progress: Progress) -> Outcome:
     try:
         done = None if job.overwrite else _done(job, model)
         if done is not None:
-            return Outcome(entry.name, "unchanged", done)
+            files = tuple(job.out / f"{entry.name}.{ending}" for ending in ENDINGS)
+            return Outcome(entry.name, "unchanged", done, files=files)
         made = heatmap(
             entry.slide,
             model,
@@ -139,7 +141,7 @@ def _read(job: Job, *, model: Reader, progress: Progress) -> Outcome:
             rois=entry.rois,
             progress=progress,
         )
-        return Outcome(entry.name, "read", made.summary)
+        return Outcome(entry.name, "read", made.summary, files=made.files)
     except DiskError:
         raise
     except W2wError as error:

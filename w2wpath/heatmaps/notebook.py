@@ -72,10 +72,13 @@ class Notebook:
         The file; it appears by rename, and :meth:`close` removes it.
     key
         Tells runs apart: rows of another key are not taken up.
+    every_s
+        Seconds between two keepings; None takes KEPT_EVERY_S.
     """
 
-    def __init__(self, path: Path, key: str, *, every_s: float = KEPT_EVERY_S) -> None:
-        self._path, self._key, self._every_s = path, key, every_s
+    def __init__(self, path: Path, key: str, *, every_s: float | None = None) -> None:
+        self._path, self._key = path, key
+        self._every_s = KEPT_EVERY_S if every_s is None else every_s
         self._kept_at = time.monotonic()
 
     def recall(self, said: Said) -> int:

@@ -39,6 +39,21 @@ SUMMARY = "summary.json"
 """Its presence says that a slide's outputs are whole: it is written last, and taken away first."""
 
 
+ENDINGS = (
+    "geojson.gz",
+    "heatmap.ome.tif",
+    "maps.zarr",
+    "overlay.png",
+    "regions.geojson",
+    "report.html",
+    SUMMARY,
+    "tiles.csv",
+)
+"""What is written of a slide, after its file stem."""
+QUPATH_FILES = ("cividis.tsv", "qupath_load.groovy")
+"""What is written once for all slides of a folder."""
+
+
 @dataclass(frozen=True)
 class Heatmap:
     """What `heatmap` made of one slide: the maps, what is known beside them, files, numbers of ``summary.json``."""
