@@ -287,7 +287,7 @@ def broken(name: str, i: int, value: float) -> Maps:
     ],
 )
 def test_maps_that_break_their_rules_are_not_written(tmp_path: Path, maps: Maps, why: str) -> None:
-    with pytest.raises(ValueError, match=".*") as caught:
+    with pytest.raises(ValueError, match=r"^.+$") as caught:
         write_maps(tmp_path / "a", maps, FACTS)
     assert str(caught.value) == why
     assert list(tmp_path.iterdir()) == []
