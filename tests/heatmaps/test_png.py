@@ -14,6 +14,7 @@ from tests.heatmaps.made import made_maps
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
 from w2wpath.heatmaps.png import overlay_png
 from w2wpath.qupath.colours import class_colours
+from w2wpath.w2wnet.domain import Domain
 
 SLIDE = np.array([250, 0, 250])
 """Colour of the slide; nothing else in the picture has it."""
@@ -144,3 +145,30 @@ def test_the_legend_alone_says_that_image_quality_masked_too(maps: Maps) -> None
     by_u, by_focus = drawn(maps), drawn(Maps(**{**vars(maps), "reason": blurred}))
     assert np.array_equal(by_u[:-110], by_focus[:-110])
     assert not np.array_equal(by_u[-110:], by_focus[-110:])
+
+
+def test_a_slide_out_of_domain_is_said_in_red_and_one_inside_changes_nothing(maps: Maps) -> None:
+    thumbnail = np.broadcast_to(SLIDE, (100, 200, 3)).astype(np.uint8)
+    plain, inside, outside = (
+        decode(overlay_png(maps, thumbnail, "a.svs", opacity=0.5, domain=domain))
+        for domain in (None, Domain(True, 0.5), Domain(False, 2.0, ("eosin 0.9, training slides 0.4 +- 0.1",) * 6))
+    )
+    assert np.array_equal(plain, inside)
+    # three lines, above panels that look as before
+    assert outside.shape[0] == plain.shape[0] + 60
+    above = outside[:130].astype(int)
+    assert ((above[..., 0] > 150) & (above[..., 1:].max(axis=-1) < 60)).sum() > 500
+    assert shows_classes(outside, maps)
+
+
+def test_tiles_that_overlap_are_each_drawn_around_their_middle() -> None:
+    made = made_maps([CONFIDENT] * 2, [0, 1], columns=2)
+    maps = Maps(**{**vars(made), "x0": made.x0 // 2, "step0": 50, "width0": 150, "height0": 100})
+    thumbnail = np.broadcast_to(SLIDE, (100, 150, 3)).astype(np.uint8)
+    image = decode(overlay_png(maps, thumbnail, "a.svs", opacity=1.0))[:-110]  # without the legend
+    colours = class_colours(maps.classes)
+    red, green = (np.argwhere((image == colours[name]).all(axis=-1)) for name in ("Tumor", "Stroma"))
+    panel = image.shape[1] / 3 * 0.94
+    assert np.ptp(red[:, 1]) == pytest.approx(panel / 3, abs=3)
+    in_panel = green[green[:, 0] <= red[:, 0].max()]
+    assert np.ptp(in_panel[:, 1]) == pytest.approx(panel / 3, abs=3)

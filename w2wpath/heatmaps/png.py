@@ -4,42 +4,54 @@ from __future__ import annotations
 
 import io
 import math
+import textwrap
 import warnings
 from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.cm import ScalarMappable
-from matplotlib.collections import PatchCollection
+from matplotlib.collections import LineCollection
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch, Rectangle
+from matplotlib.patches import Patch, PathPatch
+from matplotlib.path import Path as Outline
 from numpy.typing import NDArray
 
 from w2wpath.frames import um
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
 from w2wpath.qupath.colours import class_colours
+from w2wpath.w2wnet.domain import Domain
 
 COLUMN_IN, PANEL_WIDTH_IN, PANEL_HEIGHT_IN = 5.0, 4.7, 8.0
-ABOVE_IN, BELOW_IN, LEGEND_LINE_IN = 0.75, 1.1, 0.24
+ABOVE_IN, BELOW_IN, LEGEND_LINE_IN, WARNING_LINE_IN = 0.75, 1.1, 0.24, 0.2
+WARNING_CHARS = 150
+HATCH, HATCH_COLOUR = "////", (0.25, 0.25, 0.25, 1.0)
 
 RGBA = tuple[float, float, float, float]
 
 
-def overlay_png(maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity: float) -> bytes:
+def overlay_png(
+    maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity: float, domain: Domain | None = None
+) -> bytes:
     """Draw three panels (slide, class, uncertainty) with legends and a scale bar; return PNG bytes.
+
+    A tile is drawn as one grid step around its middle, so that tiles that overlap do not cover each other.
 
     Parameters
     ----------
     thumbnail
         (h, w, 3) uint8 RGB of the whole slide.
+    domain
+        Whether the slide looks like the training slides: if not, that is said in red below the title.
     """
     # laid out in inches by hand: three panels of the slide's shape, room above for the title, below for the legends
     aspect = thumbnail.shape[0] / thumbnail.shape[1]
     panel_width = min(PANEL_WIDTH_IN, PANEL_HEIGHT_IN / aspect)
     panel_height = panel_width * aspect
     below = max(BELOW_IN, 0.4 + LEGEND_LINE_IN * math.ceil((len(maps.classes) + 1) / 2))
-    total = panel_height + ABOVE_IN + below
+    warned = [] if domain is None or domain.inside else textwrap.wrap(domain.words, WARNING_CHARS)
+    total = panel_height + ABOVE_IN + WARNING_LINE_IN * len(warned) + below
     figure = Figure(figsize=(3 * COLUMN_IN, total))
 
     def place(column: int, width: float, bottom: float, height: float) -> Any:
@@ -50,6 +62,9 @@ def overlay_png(maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity
     # (left, right, bottom, top) in level-0 pixels, y downwards
     extent0 = (0.0, float(maps.width0), float(maps.height0), 0.0)
     figure.suptitle(title, y=1 - 0.12 / total, va="top", parse_math=False)  # file and class names may hold a $
+    if warned:
+        look = {"color": "#b00000", "weight": "bold", "size": 10, "ha": "center", "va": "top", "parse_math": False}
+        figure.text(0.5, 1 - 0.4 / total, "\n".join(warned), **look)
     for axis in axes:
         axis.imshow(thumbnail, extent=extent0, interpolation="none")
         axis.set_axis_off()
@@ -68,31 +83,75 @@ def overlay_png(maps: Maps, thumbnail: NDArray[np.uint8], title: str, *, opacity
     return buffer.getvalue()
 
 
-def _squares(axis: Any, maps: Maps, rows: NDArray[np.intp], faces: list[RGBA], **look: Any) -> None:
-    if rows.size:
-        boxes = [Rectangle((maps.x0[i], maps.y0[i]), maps.side0, maps.side0) for i in rows]
-        axis.add_collection(PatchCollection(boxes, facecolors=faces, **look))
+def paint(axis: Any, maps: Maps, faces: NDArray[np.floating]) -> None:
+    """Paint the cells of the grid with colours (n, 4) RGBA from 0 to 1; alpha 0 leaves the slide as it is."""
+    rows, columns = maps.grid_shape
+    if rows * columns:
+        left, top = _corner(maps)
+        extent0 = (left, left + columns * maps.step0, top + rows * maps.step0, top)
+        axis.imshow(faces.reshape(rows, columns, 4), extent=extent0, interpolation="nearest")
 
 
-def _hatch(axis: Any, maps: Maps) -> None:
-    rows = np.flatnonzero(maps.state == UNCERTAIN)
-    look = {"hatch": "////", "edgecolors": [(0.25, 0.25, 0.25, 1.0)], "linewidths": 0.4}
-    _squares(axis, maps, rows, [(1.0, 1.0, 1.0, 0.0)], **look)
+def hatch(axis: Any, maps: Maps) -> None:
+    """Hatch the uncertain tiles, with a thin line around those that lie together."""
+    rows, columns = maps.grid_shape
+    doubtful = np.pad((maps.state == UNCERTAIN).reshape(rows, columns), 1)
+    if not doubtful.any():
+        return
+    corner = np.array(_corner(maps))
+    # each row's runs of tiles as one box
+    row, first = np.nonzero(doubtful[:, 1:] & ~doubtful[:, :-1])
+    _, last = np.nonzero(doubtful[:, :-1] & ~doubtful[:, 1:])
+    left, right, top, bottom = first, last, row - 1, row
+    boxes = np.stack([left, top, right, top, right, bottom, left, bottom, left, top], axis=-1).reshape(-1, 2)
+    codes = np.tile([Outline.MOVETO, *[Outline.LINETO] * 3, Outline.CLOSEPOLY], len(row))
+    look = {"facecolor": "none", "edgecolor": HATCH_COLOUR, "hatch": HATCH, "linewidth": 0}
+    axis.add_patch(PathPatch(Outline(boxes * maps.step0 + corner, codes), **look))
+    y, x = np.nonzero(doubtful[:, 1:] != doubtful[:, :-1])
+    upright = np.stack([x, y - 1, x, y], axis=-1)
+    y, x = np.nonzero(doubtful[1:] != doubtful[:-1])
+    level = np.stack([x - 1, y, x, y], axis=-1)
+    edges = np.concatenate([upright, level]).reshape(-1, 2, 2) * maps.step0 + corner
+    axis.add_collection(LineCollection(list(edges), colors=[HATCH_COLOUR], linewidths=0.4))
+
+
+def class_faces(maps: Maps, opacity: float) -> NDArray[np.float64]:
+    """Return (n, 4) RGBA: the class colour where confident, alpha 0 elsewhere."""
+    colours = class_colours(maps.classes)
+    table = np.array([_rgba(colours[name], opacity) for name in maps.classes])
+    return np.where((maps.state == CONFIDENT)[:, None], table[maps.predicted], 0.0)
+
+
+def uncertainty_scale(maps: Maps) -> ScalarMappable:
+    """Return the colour scale of u: to the largest possible one, so that two slides can be compared."""
+    return ScalarMappable(Normalize(0.0, 1.0 - 1.0 / len(maps.classes)), "cividis")
+
+
+def uncertainty_faces(maps: Maps, opacity: float) -> NDArray[np.float64]:
+    """Return (n, 4) RGBA: the colour of u where analysed, alpha 0 elsewhere."""
+    analysed = maps.state != NOT_ANALYSED
+    faces = np.asarray(uncertainty_scale(maps).to_rgba(np.where(analysed, maps.u, 0.0)), dtype=np.float64)
+    faces[:, 3] = np.where(analysed, min(1.0, opacity + 0.25), 0.0)
+    return faces
+
+
+def _corner(maps: Maps) -> tuple[float, float]:
+    """Return the level-0 corner (x, y) of the first cell."""
+    margin0 = (maps.side0 - maps.step0) / 2
+    return float(maps.x0[0]) + margin0, float(maps.y0[0]) + margin0
 
 
 def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
     colours = class_colours(maps.classes)
-    rows = np.flatnonzero(maps.state == CONFIDENT)
-    predicted = maps.predicted[rows]
-    faces = [_rgba(colours[maps.classes[best]], opacity) for best in predicted]
-    _squares(axis, maps, rows, faces, linewidths=0)
-    _hatch(axis, maps)
+    predicted = maps.predicted[maps.state == CONFIDENT]
+    paint(axis, maps, class_faces(maps, opacity))
+    hatch(axis, maps)
     axis.set_title("Class, where confident")
     analysed = max(1, int((maps.state != NOT_ANALYSED).sum()))
     shares = [(predicted == index).sum() / analysed for index in range(len(maps.classes))]
     doubtful = (maps.state == UNCERTAIN).sum() / analysed
     handles = [Patch(facecolor=_rgba(colours[name], opacity)) for name in maps.classes]
-    handles.append(Patch(facecolor="white", edgecolor="0.25", hatch="////"))
+    handles.append(Patch(facecolor="white", edgecolor=HATCH_COLOUR, hatch=HATCH))
     labels = [f"{name} {share:.0%}" for name, share in zip(maps.classes, shares, strict=True)]
     seen = " or image quality" if (maps.reason > REASONS.index("uncertain")).any() else ""
     labels.append(f"uncertain (u > {maps.threshold:.2f}{seen}) {doubtful:.0%}")
@@ -111,13 +170,9 @@ def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
 
 
 def _uncertainty_panel(axis: Any, bar: Any, maps: Maps, opacity: float) -> None:
-    # the largest possible u, not the slide's own: pictures of two slides stay comparable
-    scale = ScalarMappable(Normalize(0.0, 1.0 - 1.0 / len(maps.classes)), "cividis")
-    rows = np.flatnonzero(maps.state != NOT_ANALYSED)
-    faces = [(*colour[:3], min(1.0, opacity + 0.25)) for colour in scale.to_rgba(maps.u[rows]).tolist()]
-    _squares(axis, maps, rows, faces, linewidths=0)
+    paint(axis, maps, uncertainty_faces(maps, opacity))
     axis.set_title("Uncertainty u of every analysed tile")
-    legend = axis.figure.colorbar(scale, cax=bar, orientation="horizontal")
+    legend = axis.figure.colorbar(uncertainty_scale(maps), cax=bar, orientation="horizontal")
     legend.set_label("u: 0 sure, right end all classes alike")
 
 
