@@ -23,6 +23,7 @@ from w2wpath.heatmaps.maps import Facts, Maps
 from w2wpath.heatmaps.page_data import Region, counts, packed
 from w2wpath.heatmaps.pyramid import Pyramid, embed, min_zoom
 from w2wpath.provenance import write_whole
+from w2wpath.qupath.colours import Colour, class_colours
 from w2wpath.reports.page import render
 from w2wpath.slides.contract import Slide
 
@@ -52,6 +53,10 @@ class Content:
         What a check against a truth found, in words by name; None where there was none.
     of_labels
         The cells hold labels that people gave, not what a model says.
+    colours
+        Of classes that do not have their usual ones.
+    warnings
+        What a person should look at first.
     """
 
     cells: Cells
@@ -67,6 +72,7 @@ class Content:
     colour_map: str = "inferno"
     opacity: float = OPACITY
     of_labels: bool = False
+    colours: Mapping[str, Colour] = field(default_factory=dict)
     warnings: Sequence[str] = field(default_factory=tuple)
 
 
@@ -145,11 +151,13 @@ def served(width0: int, height0: int) -> dict[str, Any]:
 def page_html(content: Content, source: Mapping[str, Any]) -> str:
     """Return the page over a tile source."""
     cells = content.cells
-    by_class, uncertain, analysed = counts(cells, content.slide_mpp)
+    colours = {**class_colours(cells.classes), **content.colours}
+    by_class, uncertain, analysed = counts(cells, colours, content.slide_mpp)
     data = packed(
         cells,
         content.facts.frame,
         content.rois,
+        colours,
         width0=content.width0,
         height0=content.height0,
         slide_mpp=content.slide_mpp,
@@ -177,7 +185,7 @@ def page_html(content: Content, source: Mapping[str, Any]) -> str:
         "unread_count": len(unread),
         "rois": content.rois,
         "tissue": None if content.tissue is None else _mask_uri(content.tissue),
-        "downloads": [(quote(name), name) for name in content.downloads],
+        "downloads": [(quote(name), Path(name).name) for name in content.downloads],
         "truth": content.truth,
         "warnings": list(content.warnings),
         "of_labels": content.of_labels,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from w2wpath.errors import ConfigError, did_you_mean
 from w2wpath.frames import Frame
 from w2wpath.heatmaps.cells import Cells
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN
-from w2wpath.qupath.colours import Colour, class_colours
+from w2wpath.qupath.colours import Colour
 
 COLOUR_MAPS = ("inferno", "cividis")
 U_STEPS = 65535
@@ -38,6 +38,7 @@ def packed(
     cells: Cells,
     frame: Frame,
     regions: Sequence[Region],
+    colours: Mapping[str, Colour],
     *,
     width0: int,
     height0: int,
@@ -68,7 +69,6 @@ def packed(
     k = len(cells.classes)
     if k >= NO_CLASS:
         raise ConfigError(f"the page shows at most {NO_CLASS - 1} classes; the model has {k}.")
-    colours = class_colours(cells.classes)
     best = cells.predicted
     analysed = cells.state != NOT_ANALYSED
     probs = np.rint(np.where(analysed[:, None], cells.probs_nk, 0).clip(0, 1) * 255).astype(np.uint8)
@@ -116,18 +116,15 @@ class Count:
     share: float
 
 
-def counts(cells: Cells, slide_mpp: float) -> tuple[list[Count], int, int]:
+def counts(cells: Cells, colours: Mapping[str, Colour], slide_mpp: float) -> tuple[list[Count], int, int]:
     """Return what each class has, the number of uncertain cells, and of all that were analysed."""
     analysed = int((cells.state != NOT_ANALYSED).sum())
-    colours, predicted = class_colours(cells.classes), cells.predicted
+    predicted = cells.predicted
     found = []
     for index, name in enumerate(cells.classes):
         n = int(((cells.state == CONFIDENT) & (predicted == index)).sum())
-        found.append(
-            Count(
-                name, "#%02x%02x%02x" % colours[name], n, n * cells.mm2(slide_mpp), n / analysed if analysed else 0.0
-            )
-        )
+        colour = "#{:02x}{:02x}{:02x}".format(*colours[name])
+        found.append(Count(name, colour, n, n * cells.mm2(slide_mpp), n / analysed if analysed else 0.0))
     return found, int((cells.state == UNCERTAIN).sum()), analysed
 
 
