@@ -37,6 +37,7 @@ COMMANDS = (
     "undo",
     "train",
     "heatmap",
+    "view",
     "evaluate",
     "run",
     "check-geojson",

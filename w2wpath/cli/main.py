@@ -28,6 +28,7 @@ from w2wpath.cli import (
     tile,
     train,
     undo,
+    view,
 )
 from w2wpath.errors import W2wError, full_disk
 
@@ -53,6 +54,7 @@ COMMANDS = (
     undo,
     train,
     heatmap,
+    view,
     evaluate,
     run,
     check_geojson,

@@ -1,0 +1,129 @@
+"""What a viewer shows before there is a model: a slide, its regions, and the tiles that `tile` would store."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import shapely
+
+from w2wpath.config import TileSettings
+from w2wpath.errors import FrameError
+from w2wpath.frames import Frame, Scale, named_frame, tile_scale
+from w2wpath.heatmaps.cells import Cells
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Facts
+from w2wpath.heatmaps.page import Content
+from w2wpath.heatmaps.page_data import Region
+from w2wpath.provenance import fingerprint
+from w2wpath.qupath.colours import Colour
+from w2wpath.qupath.read import Rois, read_rois, require_regions
+from w2wpath.slides.contract import Slide
+from w2wpath.slides.reader import require_mpp
+from w2wpath.slides.tissue import tissue_mask
+from w2wpath.tiles.entries import Entry
+from w2wpath.tiles.grid import grid
+from w2wpath.tiles.imports import THUMBNAIL_PX, find_frame
+from w2wpath.tiles.layout import lay_out
+
+
+def regions_of(rois: Rois, frame: Frame) -> list[Region]:
+    """Return regions to outline in level-0 pixels of the slide frame."""
+    return [
+        Region(one.class_name, rois.colours[one.class_name], shapely.transform(one.geometry, frame.to_slide))
+        for one in rois.regions
+    ]
+
+
+def read_regions(slide: Slide, rois_path: Path, settings: TileSettings) -> tuple[Rois, Frame, Sequence[str]]:
+    """Read annotations and find their frame as `tile` does; return them, the frame, and what looks wrong.
+
+    Raises
+    ------
+    AnnotationError, ConfigError
+        The file cannot be used.
+    FrameError
+        The frame is not certain.
+    """
+    rois = read_rois(rois_path, settings, slide_mpp=slide.mpp)
+    require_regions(rois, strict=settings.strict)
+    entry = Entry(slide.path, rois_path)
+    found = find_frame(rois, entry, slide, settings, tissue_mask(slide, max_px=THUMBNAIL_PX))
+    if found.frame is None:
+        raise FrameError(found.why)
+    return rois, found.frame, (*rois.warnings, *found.warnings)
+
+
+def labelled(slide: Slide, rois_path: Path | None, settings: TileSettings) -> Content:
+    """Return a slide with its regions and the tiles of `settings`; without regions, the slide alone.
+
+    Raises
+    ------
+    AnnotationError, ConfigError, FrameError
+        As for `tile`.
+    MissingMppError
+        The slide has no um/px.
+    """
+    slide_mpp = require_mpp(slide)
+    scale = tile_scale(
+        tile_px=settings.tile_px,
+        stride_px=settings.tile_px,
+        mpp=settings.mpp,
+        slide_mpp=slide_mpp,
+        allow_upsample=settings.allow_upsample,
+        where=str(slide.path),
+    )
+    slide_print = fingerprint(slide.path)
+    frame = named_frame("qupath", slide.width0, slide.height0, slide.bounds0)
+    cells, rois = _no_cells(scale), None
+    warnings: tuple[str, ...] = ("No regions were given: this is the slide alone.",)
+    if rois_path is not None:
+        rois, frame, said = read_regions(slide, rois_path, settings)
+        cells, warnings = _cells(slide, rois, frame, scale, settings, slide_print), tuple(said)
+    colours: Mapping[str, Colour] = rois.colours if rois is not None else {}
+    about = {
+        "tiles": f"{settings.tile_px} px at {scale.mpp:.4g} um/px, {scale.side0} level-0 pixels",
+        "regions": "none" if rois_path is None else rois_path.name,
+        "frame": frame.name,
+    }
+    return Content(
+        cells,
+        Facts(slide.path.name, slide_print, frame, about, calibrated=False, domain=None),
+        slide.width0,
+        slide.height0,
+        slide_mpp,
+        threshold=0.0,
+        rois=() if rois is None else regions_of(rois, frame),
+        of_labels=True,
+        colours=colours,
+        warnings=warnings,
+    )
+
+
+def _cells(slide: Slide, rois: Rois, frame: Frame, scale: Scale, settings: TileSettings, slide_print: str) -> Cells:
+    tiles = lay_out(slide, slide.path, scale, rois, frame, None, settings, slide_print).columns
+    x0, _ = grid(scale, width0=slide.width0, height0=slide.height0)
+    columns = (slide.width0 - scale.side0) // scale.step0 + 1
+    n, k = len(x0), tiles["area_share"].shape[1]
+    rows = tiles["y0"] // scale.step0 * columns + tiles["x0"] // scale.step0
+    state = np.full(n, NOT_ANALYSED, dtype=np.uint8)
+    state[rows] = np.where(tiles["label"] >= 0, CONFIDENT, UNCERTAIN)
+    shares = np.full((n, k), np.nan, dtype=np.float32)
+    shares[rows] = tiles["area_share"]
+    return Cells(
+        classes=rois.classes,
+        columns=columns,
+        rows=n // columns,
+        step0=scale.step0,
+        averaged=1,
+        state=state,
+        reason=np.zeros(n, dtype=np.uint8),
+        probs_nk=shares,
+        u=np.zeros(n, dtype=np.float32),
+        unread=np.zeros(n, dtype=np.bool_),
+    )
+
+
+def _no_cells(scale: Scale) -> Cells:
+    none = np.empty(0, dtype=np.uint8)
+    return Cells((), 0, 0, scale.step0, 1, none, none, np.empty((0, 0), np.float32), np.empty(0, np.float32), none > 0)
