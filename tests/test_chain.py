@@ -17,6 +17,7 @@ import pytest
 from tests.cli.conftest import w2wpath
 from tests.conftest import run_python
 from w2wpath.benchmarks.demo_slides import CLASSES, MPP, TILE_PX, make_demo_slides
+from w2wpath.heatmaps.run import ENDINGS
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.ledger import EXCLUDED, read_decisions, runs
 
@@ -123,10 +124,9 @@ def test_every_command_leaves_its_files(chain: Chain) -> None:
         "wiped.safetensors",
         "wise.safetensors",
     ]
-    assert chain.said["heatmap"]["files"] == [
-        f"out/demo-5.{ending}"
-        for ending in ("geojson.gz", "overlay.png", "regions.geojson", "summary.json", "tiles.csv")
-    ]
+    (heatmap,) = chain.said["heatmap"]["slides"]
+    assert (heatmap["slide"], heatmap["status"]) == ("demo-5", "read")
+    assert heatmap["files"] == [f"out/demo-5.{ending}" for ending in ENDINGS]
 
 
 def test_store_decisions_and_model_speak_of_the_same_tiles_and_classes(chain: Chain) -> None:

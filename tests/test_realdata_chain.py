@@ -43,7 +43,7 @@ def test_the_chain_runs_on_real_slides(test_data: Path, tmp_path: Path) -> None:
     assert trained["kept"] == cleaned["tiles"]["kept"] + cleaned["tiles"]["undecided"]
     with gzip.open(tmp_path / "out" / f"{slide.stem}.geojson.gz") as opened:
         features = json.load(opened)["features"]
-    states = mapped["tiles"]
+    states = mapped["slides"][0]["tiles"]
     assert len(features) == states["confident"] + states["uncertain"] > 0
     doubtful = [one for one in features if one["properties"]["classification"]["name"] == "Uncertain*"]
     assert len(doubtful) == states["uncertain"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
+import typer
 
-from tests.heatmaps.made import save_slide
+from tests.heatmaps.made import GLASS, save_slide
 from tests.w2wnet.nets.made import THRESHOLDS, write
 from w2wpath.cli import heatmap
 from w2wpath.errors import ConfigError, ModelError
@@ -45,7 +47,8 @@ def test_the_threshold_is_the_models_or_a_named_one_or_a_number(
         device="cpu",
         as_json=True,
     )
-    assert json.loads(capsys.readouterr().out)["threshold"] == value
+    (said,) = json.loads(capsys.readouterr().out)["slides"]
+    assert (said["slide"], said["status"], said["threshold"]) == ("slide", "read", value)
 
 
 def test_a_threshold_that_the_model_has_not_is_refused(home: Path) -> None:
@@ -57,3 +60,67 @@ def test_a_threshold_that_the_model_has_not_is_refused(home: Path) -> None:
     with pytest.raises(ConfigError):
         heatmap.run(home / "slide.svs", home / "model", home / "out", threshold="1.5", device="cpu")
     assert not (home / "out").exists()
+
+
+def cohort(home: Path, *names: str) -> Path:
+    path = home / "slides.csv"
+    path.write_text("slide\n" + "".join(f"{name}\n" for name in names))
+    return path
+
+
+def test_a_cohort_lists_what_failed_and_exits_3(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "bad.svs").write_text("no slide")
+    with pytest.raises(typer.Exit) as caught:
+        heatmap.run(model=home / "model", out=home / "out", cohort=cohort(home, "slide.svs", "bad.svs"), device="cpu")
+    assert caught.value.exit_code == 3
+    said = capsys.readouterr()
+    assert (
+        f"all slides in one table: {home / 'out' / 'slides.csv'}. Look at them: w2wpath view {home / 'out'}\n"
+        in said.out
+    )
+    assert (
+        f"warning: skipped: {home / 'bad.svs'}: not a readable slide (Unsupported or missing image file). "
+        "Check that the file is whole.\n"
+    ) in said.err
+    rows = (home / "out" / "slides.csv").read_text().splitlines()
+    assert [row.split(",")[:2] for row in rows] == [["slide", "status"], ["slide", "read"], ["bad", "failed"]]
+
+
+def test_one_slide_that_fails_exits_1(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (home / "bad.svs").write_text("no slide")
+    with pytest.raises(typer.Exit) as caught:
+        heatmap.run(home / "bad.svs", home / "model", home / "out", device="cpu")
+    assert caught.value.exit_code == 1
+    assert capsys.readouterr().err.endswith(
+        f"error: {home / 'bad.svs'}: not a readable slide (Unsupported or missing image file). "
+        "Check that the file is whole.\n"
+    )
+
+
+def test_a_shard_of_a_cohort_is_read_alone(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_slide(home / "two.svs")
+    table = cohort(home, "slide.svs", "two.svs")
+    heatmap.run(model=home / "model", out=home / "out", cohort=table, shard="2/2", device="cpu", as_json=True)
+    assert [one["slide"] for one in json.loads(capsys.readouterr().out)["slides"]] == ["two"]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({}, "give SLIDE or --cohort"),
+        (
+            {"slide": Path("a.svs"), "cohort": Path("c.csv")},
+            "--cohort takes slides, rois, slide_mpp and origin from the table; leave these options out",
+        ),
+    ],
+)
+def test_wrong_usage_is_said(options: dict[str, Path], words: str) -> None:
+    with pytest.raises(typer.BadParameter) as caught:
+        heatmap.run(**options)  # type: ignore[arg-type] # paths, as the options take them
+    assert caught.value.message == words
+
+
+def test_a_slide_without_tissue_is_said(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_slide(home / "empty.svs", seen=np.full((3, 3), GLASS))
+    heatmap.run(home / "empty.svs", home / "model", home / "out", device="cpu")
+    assert "warning: empty: no tissue was found, so no tile was analysed.\n" in capsys.readouterr().err

@@ -146,7 +146,7 @@ def test_one_slide_that_cannot_be_tiled_is_an_error_in_words(
         # these are typer's own words, which differ from version to version
         (["tile", "a.svs", "a.geojson", "--tilepx", "3"], "No such option: --tilepx"),
         (["clean", "--folds", "many"], "Invalid value for '--folds'"),
-        (["heatmap"], "Missing argument"),
+        (["heatmap"], "Invalid value: give SLIDE or --cohort"),
         (["frobnicate"], "No such command 'frobnicate'"),
     ],
 )
@@ -310,5 +310,5 @@ def test_an_output_place_that_cannot_be_used_is_an_error_in_words(run: Run, slid
 def test_help_names_every_command(run: Run) -> None:
     said = run("--help")
     assert (said.code, said.err) == (0, "")
-    for command in ("demo", "tile", "clean", "train", "heatmap", "evaluate", "check-geojson"):
+    for command in ("demo", "tile", "clean", "train", "heatmap", "view", "share", "evaluate", "check-geojson"):
         assert re.search(rf"\b{command}\b", said.out)

@@ -36,6 +36,8 @@ NO_SETTING |= {"class_map", "cores", "patient_from", "scheduler", "shard", "over
 NO_SETTING |= {"fold", "collect", "force"}
 # whose probabilities calibrate a model, and what may be old
 NO_SETTING |= {"calibrate", "allow_stale"}
+# what belongs to one slide, as the columns of a cohort do
+NO_SETTING |= {"rois"}
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 OPTIONS = [
     (command, option)

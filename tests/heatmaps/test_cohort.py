@@ -40,7 +40,7 @@ def test_a_slide_that_cannot_be_read_is_told_and_the_others_are_whole(tmp_path: 
         f"{tmp_path / 'b.svs'}: not a readable slide (Unsupported or missing image file). Check that the file is whole."
     )
     assert all(path.exists() for one in found for path in one.files)
-    rows = list(csv.DictReader((out / "slides.csv").open(encoding="utf-8")))
+    rows = list(csv.DictReader((out / "slides.csv").read_text("utf-8").splitlines()))
     assert [row["slide"] for row in rows] == ["a", "b", "c"]
     assert [row["error"] for row in rows] == ["", found[1].error, ""]
     assert rows[0]["confident"] == str(found[0].summary["tiles"]["confident"])  # type: ignore[index] # it was read
@@ -95,6 +95,6 @@ def test_a_slide_out_of_domain_says_so_in_the_table(tmp_path: Path, slides: list
     odd = DomainReference(centre=(9.0, 0.0, 0.0, 0.0, -1.0), spread=(0.1, 9.0, 9.0, 9.0, 1.0), slides=9)
     found = read(slides[:1], tmp_path / "out", ColourReader(domain=odd))
     assert found[0].out_of_domain
-    (row,) = csv.DictReader((tmp_path / "out" / "slides.csv").open(encoding="utf-8"))
+    (row,) = csv.DictReader((tmp_path / "out" / "slides.csv").read_text("utf-8").splitlines())
     assert row["domain"].startswith("outside: haematoxylin ")
     assert not read(slides[:1], tmp_path / "plain")[0].out_of_domain

@@ -47,10 +47,10 @@ def run(
         float | None, typer.Option(help="Least tissue share of an analysed tile. [default: 0.1]")
     ] = None,
     overlap: Annotated[
-        float | None, typer.Option(help="Share of a tile that the next one covers too, 0 to 0.9. [default: 0]")
+        float | None, typer.Option(help="Share of a tile that the next one covers too, 0 to 0.9. [default: 0.0]")
     ] = None,
     colour_map: Annotated[str | None, typer.Option(help="inferno or cividis. [default: inferno]")] = None,
-    max_mb: Annotated[float | None, typer.Option(help="Most megabytes of a report.html. [default: 10]")] = None,
+    max_mb: Annotated[float | None, typer.Option(help="Most megabytes of a report.html. [default: 10.0]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each taking whole slides.")] = 1,
     scheduler: Annotated[
         str | None, typer.Option(help="dask.distributed scheduler, like tcp://host:8786, instead of --workers.")

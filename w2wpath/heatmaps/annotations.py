@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-import numpy as np
 import shapely
-from numpy.typing import NDArray
-from shapely.geometry.base import BaseGeometry
 
-from w2wpath.errors import FrameError
+from w2wpath.config import TileSettings
 from w2wpath.frames import Frame
-from w2wpath.qupath.align import align
-from w2wpath.qupath.colours import Colour, class_colours
-from w2wpath.qupath.read import read_rois, require_regions
+from w2wpath.heatmaps.labelled import read_regions, regions_of
+from w2wpath.heatmaps.page_data import Region
 from w2wpath.slides.contract import Slide
-from w2wpath.slides.tissue import tissue_mask
-
-
-@dataclass(frozen=True)
-class Annotation:
-    """One annotated region: its class, its colour, its valid area in level-0 pixels of the slide frame."""
-
-    class_name: str
-    colour: Colour
-    area0: BaseGeometry
 
 
 @dataclass(frozen=True)
@@ -35,14 +21,14 @@ class Annotations:
     Attributes
     ----------
     regions
-        In the order of the file; what the file says to ignore has been cut out of them.
+        In the order of the file, in level-0 pixels of the slide frame; what the file says to ignore is cut out.
     frame
         The frame that the file is in.
     warnings
         What a person should look at.
     """
 
-    regions: tuple[Annotation, ...]
+    regions: tuple[Region, ...]
     frame: Frame
     warnings: tuple[str, ...] = ()
 
@@ -62,27 +48,10 @@ def read_annotations(path: Path, slide: Slide, origin: str = "auto") -> Annotati
     FrameError
         The frame is not certain.
     """
-    rois = read_rois(path, slide_mpp=slide.mpp)
-    require_regions(rois)
-    wanted = rois.frame if origin == "auto" and rois.frame is not None else origin
-    found = align(rois, slide, wanted, tissue_mask(slide), str(path))
-    if found.frame is None:
-        raise FrameError(found.why)
-    frame = found.frame
-    ignored = shapely.union_all([_to_slide(area, frame) for area in rois.ignored]) if rois.ignored else None
-    colours = {**class_colours(rois.classes), **rois.colours}
-    regions = []
-    for roi in rois.regions:
-        area0 = _to_slide(roi.geometry, frame)
-        if ignored is not None:
-            area0 = shapely.difference(area0, ignored)
-        if not area0.is_empty:
-            regions.append(Annotation(roi.class_name, colours[roi.class_name], area0))
-    return Annotations(tuple(regions), frame, (*rois.warnings, *found.warnings))
-
-
-def _to_slide(area: BaseGeometry, frame: Frame) -> BaseGeometry:
-    def moved(xy: NDArray[np.float64]) -> NDArray[np.float64]:
-        return frame.to_slide(xy)
-
-    return shapely.transform(area, moved)
+    rois, frame, warnings = read_regions(slide, path, TileSettings.model_validate({"origin": origin}))
+    regions = regions_of(rois, frame)
+    if rois.ignored:
+        ignored = shapely.transform(shapely.union_all(list(rois.ignored)), frame.to_slide)
+        cut_out = [replace(one, geometry=shapely.difference(one.geometry, ignored)) for one in regions]
+        regions = [one for one in cut_out if not one.geometry.is_empty]
+    return Annotations(tuple(regions), frame, tuple(warnings))

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import DiskError, W2wError
+from w2wpath.errors import DiskError, W2wError, writing
 from w2wpath.heatmaps.predict import Reader
 from w2wpath.heatmaps.run import ENDINGS, SUMMARY, heatmap, job_key, refuse
 from w2wpath.progress import Progress, Silent
@@ -102,6 +102,8 @@ def heatmaps(
             outcomes[outcome.slide] = outcome
             step(1, f"{outcome.slide}: {outcome.status}")
     ordered = [outcomes[entry.name] for entry in entries]
+    with writing(out):
+        out.mkdir(parents=True, exist_ok=True)
     write_whole(out / TABLE, _table(ordered))
     return ordered
 

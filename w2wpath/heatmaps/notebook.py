@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.errors import writing
 from w2wpath.provenance import write_whole
 from w2wpath.w2wnet.domain import STATISTICS
 from w2wpath.w2wnet.quality import FEATURES
@@ -111,6 +112,8 @@ class Notebook:
         buffer = io.BytesIO()
         parts = {one.name: getattr(said, one.name)[:rows] for one in fields(said)}
         np.savez(buffer, key=np.array(self._key), rows=np.array(rows), **parts)
+        with writing(self._path):
+            self._path.parent.mkdir(parents=True, exist_ok=True)
         write_whole(self._path, buffer.getvalue())
         self._kept_at = time.monotonic()
 

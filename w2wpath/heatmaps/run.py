@@ -12,7 +12,7 @@ from typing import Any
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import AnnotationError, ConfigError, ModelError, did_you_mean
 from w2wpath.frames import ORIGINS, stated_frame, um
-from w2wpath.heatmaps.agreement import Agreement, agreement
+from w2wpath.heatmaps.agreement import Agreement, agreement, in_words
 from w2wpath.heatmaps.annotations import Annotations, read_annotations
 from w2wpath.heatmaps.geojson import qupath_regions, qupath_tiles
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, STATES, UNCERTAIN, Facts, Maps
@@ -30,6 +30,7 @@ from w2wpath.provenance import fingerprint, record, write_whole
 from w2wpath.qupath.write import size_warning, write_regions, write_tiles
 from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import open_slide
+from w2wpath.slides.tissue import tissue_mask
 from w2wpath.w2wnet.domain import as_json
 
 THUMBNAIL_PX = 1600
@@ -44,14 +45,15 @@ ENDINGS = (
     "heatmap.ome.tif",
     "maps.zarr",
     "overlay.png",
+    "qupath_load.groovy",
     "regions.geojson",
     "report.html",
     SUMMARY,
     "tiles.csv",
 )
 """What is written of a slide, after its file stem."""
-QUPATH_FILES = ("cividis.tsv", "qupath_load.groovy")
-"""What is written once for all slides of a folder."""
+COLOUR_MAP = "cividis.tsv"
+"""A colour map for QuPath, written once for all slides of a folder."""
 
 
 @dataclass(frozen=True)
@@ -135,7 +137,7 @@ def heatmap(
         )
         compared = None
         if drawn is not None:
-            compared = agreement(reading.maps, [(one.class_name, one.area0) for one in drawn.regions])
+            compared = agreement(reading.maps, [(one.class_name, one.geometry) for one in drawn.regions])
         summary = _summary(reading, facts, compared)
         files = publish(
             out,
@@ -143,8 +145,7 @@ def heatmap(
             lambda scratch: _write(scratch, slide, reading, facts, settings, drawn, compared, summary),
         )
     notebook.close()
-    for name, text in (("qupath_load.groovy", groovy(model.classes)), ("cividis.tsv", cividis_tsv())):
-        write_whole(out / name, text)
+    write_whole(out / COLOUR_MAP, cividis_tsv())
     count = summary["tiles"]["confident"] + summary["tiles"]["uncertain"]
     if warning := size_warning(out / f"{stem}.geojson.gz", count):
         progress.say(warning)
@@ -206,7 +207,7 @@ def _read(
         adaptive=settings.draws is None,
         settings=settings,
         progress=progress,
-        regions=[one.area0 for one in drawn.regions] if drawn is not None and settings.only_rois else None,
+        regions=[one.geometry for one in drawn.regions] if drawn is not None and settings.only_rois else None,
         notebook=notebook,
     )
 
@@ -234,6 +235,7 @@ def _write(
     write_maps(scratch / f"{stem}.maps.zarr", maps, facts)
     write_ometiff(scratch / f"{stem}.heatmap.ome.tif", maps, facts)
     (scratch / f"{stem}.tiles.csv").write_text(tiles_csv(maps), "utf-8")
+    (scratch / f"{stem}.qupath_load.groovy").write_text(groovy(stem, maps.classes, facts.frame), "utf-8")
     title = f"{facts.slide}: research use only"
     picture = overlay_png(maps, slide.thumbnail(THUMBNAIL_PX), title, opacity=settings.opacity, domain=facts.domain)
     (scratch / f"{stem}.overlay.png").write_bytes(picture)
@@ -243,7 +245,8 @@ def _write(
         maps,
         facts,
         rois=() if drawn is None else drawn.regions,
-        truth=compared,
+        truth=None if compared is None else in_words(compared),
+        tissue=tissue_mask(slide).mask,
         downloads=[path.name for path in sorted(scratch.iterdir()) if path.is_file()],
         colour_map=settings.colour_map,
         opacity=settings.opacity,
