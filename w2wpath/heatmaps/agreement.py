@@ -209,3 +209,21 @@ def _contested(shares: NDArray[np.float32], conflict_share: float) -> NDArray[np
 
 def _share(part: int, whole: int) -> float | None:
     return part / whole if whole else None
+
+
+def in_words(found: Agreement) -> dict[str, str]:
+    """Return the counts as lines for people, by name."""
+    lines: dict[str, str] = {}
+    for row in found.rows():
+        parts = [f"{count} {name}" for name, count in row["predicted"].items() if count]
+        parts += [f"{row['uncertain']} uncertain"] if row["uncertain"] else []
+        agreed = "" if row["agreement"] is None else f"; {row['agreement']:.0%} of the confident ones agree"
+        strange = "" if row["known"] else " (no class of the model)"
+        lines[f"annotated {row['class']}{strange}: {row['tiles']} tiles"] = ", ".join(parts) + agreed
+    for where, (uncertain, analysed) in (("inside", found.inside), ("outside", found.outside)):
+        if analysed:
+            name = f"uncertain {where} the annotations"
+            lines[name] = f"{uncertain} of {analysed} tiles, {uncertain / analysed:.0%}"
+    if found.border or found.conflict:
+        lines["not compared"] = f"{found.border} tiles at a border, {found.conflict} covered by two classes"
+    return lines
