@@ -37,6 +37,7 @@ COMMANDS = (
     "undo",
     "train",
     "heatmap",
+    "share",
     "evaluate",
     "run",
     "check-geojson",
