@@ -38,6 +38,7 @@ COMMANDS = (
     "train",
     "heatmap",
     "view",
+    "share",
     "evaluate",
     "run",
     "check-geojson",

@@ -25,7 +25,8 @@ from w2wpath.w2wnet.domain import Domain
 
 COLUMN_IN, PANEL_WIDTH_IN, PANEL_HEIGHT_IN = 5.0, 4.7, 8.0
 ABOVE_IN, BELOW_IN, LEGEND_LINE_IN, WARNING_LINE_IN = 0.75, 1.1, 0.24, 0.2
-WARNING_CHARS = 150
+WARNING_CHARS, WARNING_COLOUR = 150, "#b00000"
+DPI = 100
 HATCH, HATCH_COLOUR = "////", (0.25, 0.25, 0.25, 1.0)
 
 RGBA = tuple[float, float, float, float]
@@ -45,12 +46,8 @@ def overlay_png(
     domain
         Whether the slide looks like the training slides: if not, that is said in red below the title.
     """
-    # laid out in inches by hand: three panels of the slide's shape, room above for the title, below for the legends
-    aspect = thumbnail.shape[0] / thumbnail.shape[1]
-    panel_width = min(PANEL_WIDTH_IN, PANEL_HEIGHT_IN / aspect)
-    panel_height = panel_width * aspect
-    below = max(BELOW_IN, 0.4 + LEGEND_LINE_IN * math.ceil((len(maps.classes) + 1) / 2))
-    warned = [] if domain is None or domain.inside else textwrap.wrap(domain.words, WARNING_CHARS)
+    panel_width, panel_height, below = _panel_in(maps, thumbnail.shape[0] / thumbnail.shape[1])
+    warned = _warning(domain)
     total = panel_height + ABOVE_IN + WARNING_LINE_IN * len(warned) + below
     figure = Figure(figsize=(3 * COLUMN_IN, total))
 
@@ -63,13 +60,20 @@ def overlay_png(
     extent0 = (0.0, float(maps.width0), float(maps.height0), 0.0)
     figure.suptitle(title, y=1 - 0.12 / total, va="top", parse_math=False)  # file and class names may hold a $
     if warned:
-        look = {"color": "#b00000", "weight": "bold", "size": 10, "ha": "center", "va": "top", "parse_math": False}
+        look: dict[str, Any] = {
+            "color": WARNING_COLOUR,
+            "weight": "bold",
+            "size": 10,
+            "ha": "center",
+            "va": "top",
+            "parse_math": False,
+        }
         figure.text(0.5, 1 - 0.4 / total, "\n".join(warned), **look)
     for axis in axes:
         axis.imshow(thumbnail, extent=extent0, interpolation="none")
         axis.set_axis_off()
     axes[0].set_title("Slide")
-    _scale_bar(axes[0], extent0, maps.slide_mpp)
+    scale_bar(axes[0], extent0, maps.slide_mpp)
     _class_panel(axes[1], maps, opacity)
     _uncertainty_panel(axes[2], place(2, 3.2, below - 0.4, 0.14), maps, opacity)
     for axis in axes:
@@ -79,8 +83,33 @@ def overlay_png(
     with warnings.catch_warnings():
         # a script that the font lacks is drawn as boxes; every other file has the name as it is
         warnings.filterwarnings("ignore", "Glyph .* missing from font", UserWarning)
-        FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=100)
+        FigureCanvasAgg(figure).print_figure(buffer, format="png", dpi=DPI)
     return buffer.getvalue()
+
+
+def slide_picture(overlay: NDArray[np.uint8], maps: Maps, domain: Domain | None = None) -> NDArray[np.uint8] | None:
+    """Cut the slide (h, w, 3) out of a decoded picture of :func:`overlay_png`; None where it is no such picture."""
+    if not maps.width0 or overlay.shape[1] != round(3 * COLUMN_IN * DPI):
+        return None
+    panel_width, panel_height, below = _panel_in(maps, maps.height0 / maps.width0)
+    for lines in {len(_warning(domain)), 0}:
+        above = ABOVE_IN + WARNING_LINE_IN * lines
+        if abs(overlay.shape[0] - (panel_height + above + below) * DPI) <= 2:
+            left, top = round((COLUMN_IN - panel_width) / 2 * DPI), round(above * DPI)
+            # one pixel within, since edges are mixed with the paper
+            bottom, right = overlay.shape[0] - round(below * DPI), left + round(panel_width * DPI)
+            return overlay[top + 1 : bottom - 1, left + 1 : right - 1]
+    return None
+
+
+def _panel_in(maps: Maps, aspect: float) -> tuple[float, float, float]:
+    """Return width and height of a panel of the slide's shape, and of the room below for legends, in inches."""
+    width = min(PANEL_WIDTH_IN, PANEL_HEIGHT_IN / aspect)
+    return width, width * aspect, max(BELOW_IN, 0.4 + LEGEND_LINE_IN * math.ceil((len(maps.classes) + 1) / 2))
+
+
+def _warning(domain: Domain | None) -> list[str]:
+    return [] if domain is None or domain.inside else textwrap.wrap(domain.words, WARNING_CHARS)
 
 
 def paint(axis: Any, maps: Maps, faces: NDArray[np.floating]) -> None:
@@ -142,11 +171,16 @@ def _corner(maps: Maps) -> tuple[float, float]:
 
 
 def _class_panel(axis: Any, maps: Maps, opacity: float) -> None:
-    colours = class_colours(maps.classes)
-    predicted = maps.predicted[maps.state == CONFIDENT]
     paint(axis, maps, class_faces(maps, opacity))
     hatch(axis, maps)
     axis.set_title("Class, where confident")
+    class_legend(axis, maps, opacity)
+
+
+def class_legend(axis: Any, maps: Maps, opacity: float) -> None:
+    """Put below a panel what its colours and its hatch mean, with the share of analysed tiles of each."""
+    colours = class_colours(maps.classes)
+    predicted = maps.predicted[maps.state == CONFIDENT]
     analysed = max(1, int((maps.state != NOT_ANALYSED).sum()))
     shares = [(predicted == index).sum() / analysed for index in range(len(maps.classes))]
     doubtful = (maps.state == UNCERTAIN).sum() / analysed
@@ -180,7 +214,7 @@ def _rgba(colour: tuple[int, int, int], opacity: float) -> RGBA:
     return (colour[0] / 255, colour[1] / 255, colour[2] / 255, opacity)
 
 
-def _scale_bar(axis: Any, extent0: tuple[float, float, float, float], slide_mpp: float) -> None:
+def scale_bar(axis: Any, extent0: tuple[float, float, float, float], slide_mpp: float) -> None:
     """Draw a bar of 1, 2 or 5 times a power of ten um, about a fifth of the slide wide."""
     wanted_um = um(extent0[1] - extent0[0], slide_mpp) / 5
     power = 10 ** math.floor(math.log10(wanted_um))
