@@ -190,8 +190,8 @@ def test_a_slide_with_bounds_is_written_in_the_frame_asked_for(bounded: Path, tm
     assert corners(in_slide) == scanned
     assert corners(in_qupath) == [(x - BOUNDS[0], y - BOUNDS[1]) for x, y in scanned]
     assert [f["id"] for f in in_slide["features"]] == [f["id"] for f in in_qupath["features"]]
-    assert in_slide["w2wpath"] == {"frame": "slide", "bounds": [0, 0], "threshold": 0.3}
-    assert in_qupath["w2wpath"] == {"frame": "qupath", "bounds": [128, 64], "threshold": 0.3}
+    assert in_slide["w2wpath"] == {"frame": "slide", "bounds": [0, 0], "threshold": 0.3, "domain": None}
+    assert in_qupath["w2wpath"] == {"frame": "qupath", "bounds": [128, 64], "threshold": 0.3, "domain": None}
 
 
 def test_a_slide_with_bounds_is_refused_while_its_frame_is_not_said(bounded: Path, tmp_path: Path) -> None:
