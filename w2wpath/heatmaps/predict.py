@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -182,16 +182,20 @@ def read_slide(
     said = Said.empty(len(todo), len(model.classes))
     done = notebook.recall(said) if notebook is not None else 0
     damaged: dict[str, None] = {}
-    pixels = cut(slide, x0[todo[done:]], y0[todo[done:]], scale, damaged=lambda where: damaged.setdefault(where))
+    left = todo[done:]
+    # pixels are measured by the threads that cut them, so that the networks do not wait for it
+    seen: Iterator[Seen | None] = cut(
+        slide, x0[left], y0[left], scale, encode=_seen, damaged=lambda where: damaged.setdefault(where)
+    )
     with progress.track(f"read {slide.path.name}", len(todo)) as step:
         step(done, "as an interrupted run left it" if done else "")
         for start in range(done, len(todo), settings.batch_size):
-            batch = list(islice(pixels, settings.batch_size))
+            batch = list(islice(seen, settings.batch_size))
             rows = start + np.flatnonzero([tile is not None for tile in batch])
             if rows.size:
-                images = np.stack([tile for tile in batch if tile is not None])
                 # the masks depend on the place of the batch only, so a run can be repeated and taken up again
-                _read(model, images, said, rows, draws, start, threshold if adaptive else None)
+                whole = [tile for tile in batch if tile is not None]
+                _read(model, whole, said, rows, draws, start, threshold if adaptive else None)
             step(len(batch), "")
             if notebook is not None:
                 notebook.keep(said, start + len(batch))
@@ -236,21 +240,37 @@ def _drop_glass(said: Said, unsure: NDArray[np.bool_], settings: HeatmapSettings
     said.read[unsure & glass] = False
 
 
+class Seen(NamedTuple):
+    """A tile (h, w, 3) with its image-quality features and its stain."""
+
+    pixels: NDArray[np.uint8]
+    quality_f: NDArray[np.float32]
+    stain_f: NDArray[np.float32]
+
+
+def _seen(pixels: NDArray[np.uint8]) -> Seen:
+    if min(pixels.shape[:2]) < SMALLEST_PX:
+        none = Said.empty(1, 1)
+        return Seen(pixels, none.quality_nf[0], none.stain_nf[0])
+    quality_nf = measure(pixels[None])
+    return Seen(pixels, quality_nf[0], measure_domain(pixels[None], quality_nf[:, FEATURES.index("focus")])[0])
+
+
 def _read(
     model: Reader,
-    images: NDArray[np.uint8],
+    tiles: Sequence[Seen],
     said: Said,
     rows: NDArray[np.intp],
     draws: int,
     seed: int,
     around: float | None,
 ) -> None:
+    images = np.stack([tile.pixels for tile in tiles])
     said.probs_nk[rows], wise = model.predict(images, draws=draws, seed=seed, around=around)
     said.u[rows], said.epistemic[rows], said.draws[rows] = wise.u_n, wise.epistemic_n, wise.draws_n
     said.wise[rows] = wise.mean_nk.argmax(axis=1)
-    if min(images.shape[1:3]) >= SMALLEST_PX:
-        said.quality_nf[rows] = measure(images)
-        said.stain_nf[rows] = measure_domain(images, said.quality_nf[rows, FEATURES.index("focus")])
+    said.quality_nf[rows] = np.stack([tile.quality_f for tile in tiles])
+    said.stain_nf[rows] = np.stack([tile.stain_f for tile in tiles])
     said.read[rows] = True
 
 
