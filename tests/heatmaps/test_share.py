@@ -265,12 +265,23 @@ def test_a_short_stem_goes_only_where_it_names_a_file(text: str, expected: str) 
     assert Names("x", "a").clean(text) == expected
 
 
-@pytest.mark.parametrize("path", ["/home/eve/a b.svs", "C:\\Users\\eve\\a.svs", "C:/a.svs", "\\\\nas\\a.svs", "~/x/y"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/home/eve/a b.svs",
+        "C:\\Users\\eve\\a.svs",
+        "C:/a.svs",
+        "\\\\nas\\a.svs",
+        "~/x/y",
+        "file:///a/b",
+        "/My Study/a.svs",
+    ],
+)
 def test_a_path_goes_wherever_it_stands(path: str) -> None:
     assert Names("x", "none here").clean(f"see '{path}' here") == f"see '{REMOVED}' here"
 
 
-@pytest.mark.parametrize("text", ["0.5 um/px", "https://github.com/a/b", "1 / 2", "and/or", "a, b", "N/A"])
+@pytest.mark.parametrize("text", ["0.5 um/px", "https://github.com/a/b", "1 / 2", "a / b / c", "and/or", "a, b", "N/A"])
 def test_what_is_no_path_stays(text: str) -> None:
     assert Names("x", "none here").clean(text) == text
 

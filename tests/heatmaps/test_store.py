@@ -231,6 +231,14 @@ CHANGES: list[tuple[Callable[[dict[str, Any]], object], bool, str]] = [
     (lambda about: about["reasons"].append("luck"), True, "ValueError: tuple.index(x): x not in tuple"),
     (lambda about: about["classes"].pop(), True, "ValueError: probability is (2, 2, 3) float32, not (1, 2, 3) float32"),
     (lambda about: about.pop("frame"), True, "KeyError: 'frame'"),
+    (lambda about: about["frame"].update(turns=4), True, "ValueError: its frame has 4 turns"),
+    (lambda about: about.update(slide_mpp=0), True, "ValueError: its um/px or its threshold is no number"),
+    (lambda about: about.update(threshold=np.nan), True, "ValueError: its um/px or its threshold is no number"),
+    (
+        lambda about: about["affine0"][0].__setitem__(0, 0),
+        True,
+        "ZeroDivisionError: integer division or modulo by zero",
+    ),
 ]
 
 
@@ -254,6 +262,24 @@ def test_every_damaged_byte_of_an_array_is_seen(path: Path, tmp_path: Path) -> N
                 read_maps(path)
         file.write_bytes(whole)
     assert same(read_maps(path)[0], small())
+
+
+@pytest.mark.parametrize(
+    ("claim", "chunk"), [([100_000, 100_000], [100_000, 100_000]), ([2, 3], [2_000_000, 3_000_000])]
+)
+def test_a_file_that_claims_much_memory_is_refused_before_it_is_read(
+    path: Path, claim: list[int], chunk: list[int]
+) -> None:
+    head = path / "u" / "zarr.json"
+    told = json.loads(head.read_text())
+    told["shape"], told["chunk_grid"]["configuration"]["chunk_shape"] = claim, chunk
+    head.write_text(json.dumps(told))
+    whole = json.loads((path / "zarr.json").read_text())
+    whole["attributes"]["w2wpath"]["checksum"]["heads"]["u"] = store.crc(head.read_bytes())
+    (path / "zarr.json").write_text(json.dumps(whole))
+    with pytest.raises(StoreError) as caught:
+        read_maps(path)
+    assert str(caught.value) == damaged(path, "ValueError: u is not laid out as maps are")
 
 
 @pytest.mark.parametrize("lost", ["u/c/0/0", "u/zarr.json", "u"])

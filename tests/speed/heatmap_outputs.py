@@ -15,6 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy import ndimage
 
 from w2wpath.frames import Frame
@@ -72,7 +73,7 @@ def made_up() -> tuple[Maps, Facts]:
 
 
 def formats(maps: Maps, facts: Facts, home: Path) -> dict[str, Callable[[], object]]:
-    """Return how each format is written; a page that shows itself in ``w2wpath.heatmaps.page`` is one of them."""
+    """Return how each format is written; the page too, where ``w2wpath.heatmaps.page`` is there."""
     rng = np.random.default_rng(1)
     thumbnail = rng.integers(150, 255, (1000, 1600, 3), dtype=np.uint8)
     about = {"frame": FRAME.name}
@@ -92,11 +93,31 @@ def formats(maps: Maps, facts: Facts, home: Path) -> dict[str, Callable[[], obje
     }
     try:
         page = importlib.import_module("w2wpath.heatmaps.page")
-    except ModuleNotFoundError:
+    except ModuleNotFoundError:  # there is no page yet
         return found
-    if hasattr(page, "speed"):  # speed(path, maps, facts, thumbnail): the page of the maps, without a slide to read
-        found["report.html"] = lambda: page.speed(home / "a.report.html", maps, facts, thumbnail)
+    found["report.html"] = lambda: page.write_page(home / "a.report.html", Texture(), maps, facts)
     return found
+
+
+class Texture:
+    """Stands for a slide of that size: smooth patches with some noise, the same everywhere; reading costs nothing."""
+
+    path = Path("made.svs")
+    width0, height0 = COLUMNS * SIDE0, ROWS * SIDE0
+    downsamples = (1.0, 4.0, 16.0, 64.0)
+    level_sizes = tuple((COLUMNS * SIDE0 // down, ROWS * SIDE0 // down) for down in (1, 4, 16, 64))
+    background = (255, 255, 255)
+    mpp, mpp_from, bounds0 = 0.25, "header", None
+
+    def __init__(self) -> None:
+        rng = np.random.default_rng(2)
+        patch = ndimage.gaussian_filter(rng.normal(size=(1024, 1024)), 6, mode="wrap") * 300
+        noisy = patch[..., None] * [1, 1.5, 0.7] + [200, 150, 190] + rng.normal(0, 4, (1024, 1024, 1))
+        self._pixels = np.tile(noisy.clip(0, 255).astype(np.uint8), (4, 4, 1))
+
+    def read_rgb(self, x0: int, y0: int, level: int, width: int, height: int) -> NDArray[np.uint8]:
+        """Return a part of the texture, whatever the place."""
+        return self._pixels[:height, :width]
 
 
 def main() -> int:

@@ -20,7 +20,10 @@ REMOVED = "(removed)"
 SHORT = 4
 """A stem with fewer characters is replaced only where it stands alone, or before the ending of a file."""
 _NAMING = re.compile(r"patient|slide|case|person|user|host|path|file|rois|cohort", re.IGNORECASE)
-_PATH = re.compile(r"(?<![\w.:/\\])(?:~?/(?:[^/\s\"'<>]+/)+|[A-Za-z]:[\\/]|\\\\)[^\"'<>\n,;]*")
+_PATH = re.compile(
+    r"""file:[^"'<>\n,;]*"""
+    r"""|(?<![\w.:/\\])(?:~?/(?:[^\s/"'<>,;][^/"'<>\n,;]*/)+|[A-Za-z]:[\\/]|\\\\)[^"'<>\n,;]*"""
+)
 _ENDING = r"(?=\.\w)"
 _OPAQUE = 256
 """From this length on, letters that base64 uses are pixels and numbers; a file name has at most 255 bytes."""

@@ -14,6 +14,7 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -47,6 +48,8 @@ ARRAYS: Mapping[str, str] = {
     "unread": "bool",
 }
 """Arrays of the group and their dtypes."""
+MOST_VALUES = 1 << 27
+"""A file whose arrays claim more values than this is refused, whatever memory there is."""
 _ASIDE = ".replaced-"
 
 
@@ -150,6 +153,8 @@ def _write(array: Path, values: NDArray[Any]) -> None:
 
 def _read(array: Path) -> NDArray[Any]:
     found = zarr.open_array(array, mode="r")
+    if found.size > MOST_VALUES or (found.size and found.chunks != found.shape):
+        raise ValueError(f"{array.name} is not laid out as maps are")
     return read_column(array) if found.size else np.empty(found.shape, dtype=found.dtype)
 
 
@@ -240,6 +245,9 @@ def _read_about(path: Path) -> dict[str, Any]:
 
 def _maps(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Maps:
     rows, columns = arrays["state"].shape
+    numbers = (about["slide_mpp"], about["threshold"])
+    if not all(math.isfinite(value) for value in numbers) or about["slide_mpp"] <= 0:
+        raise ValueError("its um/px or its threshold is no number")
     k = len(about["classes"])
     x0, y0 = _corners(rows, columns, about["affine0"])
     maps = Maps(
@@ -261,11 +269,13 @@ def _maps(about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> Maps:
 
 
 def _facts(about: Mapping[str, Any]) -> Facts:
-    domain = about["domain"]
+    domain, frame = about["domain"], Frame(**about["frame"])
+    if frame.turns not in range(4):
+        raise ValueError(f"its frame has {frame.turns} turns")
     return Facts(
         slide=about["slide"],
         fingerprint=about["fingerprint"],
-        frame=Frame(**about["frame"]),
+        frame=frame,
         model=about["model"],
         calibrated=about["calibrated"],
         domain=None if domain is None else Domain(**{**domain, "unusual": tuple(domain["unusual"])}),
