@@ -368,8 +368,10 @@ def test_the_same_page_works_over_a_servers_tiles(browser: Browser, tmp_path: Pa
             assert np.abs(pixels(page)[y - 9 : y + 9, x - 9 : x + 9].astype(int) - PALETTE[SEEN[0, 1]]).max() < 5
             press(page, "h", "n")
             expect(page.locator("#said")).to_contain_text("Uncertain area 1 of")
-        assert {"data"} <= set(said)
-    assert {word for word in said if not word.startswith("0/")} == {"", "data"}
+        # the first page leads to the slide's own; pictures in the page itself are not always told
+    assert {word for word in said if not word.startswith("0/")} - {"data"} == {""}
+    assert sum(word.startswith("0/tiles/") for word in said) >= 2
+
 
 
 def test_a_page_without_a_tile_shows_the_slide(opened: Open, tmp_path: Path) -> None:
