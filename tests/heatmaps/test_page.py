@@ -84,6 +84,14 @@ def test_overlapping_tiles_become_their_mean() -> None:
     assert cells.unread.tolist() == [False] * 8 + [True]
 
 
+def test_a_tile_counts_by_what_it_covers_of_a_cell() -> None:
+    # tiles of 100 px at a step of 60: a tile covers its own cell, and two thirds of the next
+    maps = replace(made_maps([1, 1], [0, 0], columns=2), step0=60, width0=160, u=np.float32([0.1, 0.2]))
+    cells = cells_of(maps)
+    assert (cells.columns, cells.rows, cells.averaged) == (2, 1, 2)  # a third cell would reach over the slide's edge
+    assert cells.u == pytest.approx([0.1, (0.1 * 2 / 3 + 0.2) / (5 / 3)])
+
+
 def test_a_mean_above_the_threshold_is_uncertain() -> None:
     maps = replace(made_maps([2, 1], [0, 0], columns=2), step0=50, width0=150, u=np.float32([0.5, 0.2]))
     assert cells_of(maps).state.tolist() == [UNCERTAIN, UNCERTAIN, CONFIDENT, UNCERTAIN, UNCERTAIN, CONFIDENT]
@@ -254,7 +262,7 @@ def test_a_page_without_a_tile_says_why(tmp_path: Path, state: list[int], column
 
 def test_overlap_is_said() -> None:
     html = page(maps={"step0": 50, "width0": 350, "height0": 150})
-    assert "Tiles overlap: each square is the mean of the up to 2 × 2 tiles that cover it." in html
+    assert "Tiles overlap: each square is the mean of the tiles that cover it, up to 2 × 2." in html
     assert "Tiles overlap" not in page()
 
 

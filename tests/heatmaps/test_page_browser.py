@@ -20,11 +20,15 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import save_bounded_tiff, save_svs
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PALETTE, PX, SEEN, U_OF, made_maps, picture, state_of
-from tests.heatmaps.pages import EVIL, facts, write
+from tests.heatmaps.pages import EVIL, facts, maps_of, write
+from tests.heatmaps.test_server import serving
 from w2wpath.frames import named_frame
 from w2wpath.heatmaps.maps import CONFIDENT, REASONS, UNCERTAIN
+from w2wpath.heatmaps.page import content_of
 from w2wpath.heatmaps.page_data import Region
+from w2wpath.heatmaps.server import Shown, Viewer
 from w2wpath.qupath.colours import class_colours
+from w2wpath.slides.reader import open_slide
 from w2wpath.w2wnet.domain import Domain
 
 CHROMIUM = Path("/usr/bin/chromium")
@@ -344,6 +348,30 @@ def test_tile_edges_stay_sharp_and_the_hatch_as_wide_at_every_zoom(opened: Open,
         area = pixels(page)[y - 10 : y + 10, x - 10 : x + 10].max(axis=2)
         shares.append(float((area < 100).mean()))
     assert max(shares) - min(shares) < 0.08
+
+
+def test_the_same_page_works_over_a_servers_tiles(browser: Browser, tmp_path: Path) -> None:
+    slide_path = save_svs(tmp_path / "slide.svs", picture())
+    said: list[str] = []
+    with open_slide(slide_path) as slide:
+        maps = maps_of(slide)
+        content = content_of(maps, facts(named_frame("qupath", slide.width0, slide.height0, None)))
+        with serving(Viewer([Shown(slide, content)])) as viewer, browser.new_context() as context:
+            page = context.new_page()
+            page.on("console", lambda message: said.append(message.text))
+            page.on("pageerror", lambda error: said.append(str(error)))
+            page.on("request", lambda request: said.append(request.url.replace(viewer.url, "").partition(":")[0]))
+            page.goto(viewer.url)
+            shown(page)
+            press(page, "h")
+            x, y = (int(value) for value in centre(page, 1.5 * PX, 0.5 * PX))
+            assert np.abs(pixels(page)[y - 9 : y + 9, x - 9 : x + 9].astype(int) - PALETTE[SEEN[0, 1]]).max() < 5
+            press(page, "h", "n")
+            expect(page.locator("#said")).to_contain_text("Uncertain area 1 of")
+        # the first page leads to the slide's own; pictures in the page itself are not always told
+    assert {word for word in said if not word.startswith("0/")} - {"data"} == {""}
+    assert sum(word.startswith("0/tiles/") for word in said) >= 2
+
 
 
 def test_a_page_without_a_tile_shows_the_slide(opened: Open, tmp_path: Path) -> None:

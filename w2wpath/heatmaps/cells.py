@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,61 +56,47 @@ class Cells:
 
 
 def cells_of(maps: Maps) -> Cells:
-    """Return the tiles as cells; overlapping tiles become the mean of the tiles that cover each step of the grid.
+    """Return the tiles as cells; overlapping tiles become the mean of those that cover each step of the grid.
 
-    A mean cell is uncertain where its mean u is above the threshold, or where at least half of its tiles are uncertain
-    for one reason that is not u.
+    A tile counts by the share of the cell that it covers. A mean cell is uncertain where its mean u is above the
+    threshold, or where tiles of at least half its weight are uncertain for one reason that is not u.
     """
     rows, columns = maps.grid_shape
-    times = max(1, maps.side0 // maps.step0)
+    times = max(1, math.ceil(maps.side0 / maps.step0))
     if times == 1 or not len(maps.x0):
-        return Cells(
-            maps.classes,
-            columns if rows else 0,
-            rows,
-            maps.step0,
-            1,
-            maps.state,
-            maps.reason,
-            maps.probs_nk,
-            maps.u,
-            maps.unread,
-        )
+        shape = (columns if rows else 0, rows, maps.step0, 1)
+        return Cells(maps.classes, *shape, maps.state, maps.reason, maps.probs_nk, maps.u, maps.unread)
+    # what a tile covers of its own cell, the next one, and so on, along one side
+    cover = (maps.side0 / maps.step0 - np.arange(times)).clip(0, 1)
+    inside = (maps.height0 // maps.step0, maps.width0 // maps.step0)
     analysed = (maps.state != NOT_ANALYSED).reshape(rows, columns)
-    count = _summed(analysed.astype(np.float64), times)
-    some = np.maximum(count, 1)
+
+    def spread(values: NDArray[Any]) -> NDArray[np.float64]:
+        grid = np.where(analysed, values.reshape(rows, columns), 0).astype(np.float64)
+        return _spread(grid, cover)[: inside[0], : inside[1]]
+
+    weight = spread(np.ones(len(maps.x0)))
+    seen, some = weight > 0, np.maximum(weight, 1e-9)
 
     def mean(values: NDArray[np.float32]) -> NDArray[np.float32]:
-        total = _summed(np.where(analysed, values.reshape(rows, columns), 0.0).astype(np.float64), times)
-        return np.where(count > 0, total / some, np.nan).astype(np.float32).ravel()
+        return np.where(seen, spread(values) / some, np.nan).astype(np.float32).ravel()
 
     u = mean(maps.u)
     reason = np.where(u > maps.threshold, BY_U, 0).astype(np.uint8)
     for code in range(BY_U + 1, len(REASONS)):
-        share = _summed((maps.reason == code).reshape(rows, columns).astype(np.float64), times) / some
-        reason[share.ravel() >= 0.5] = code
-    seen = (count > 0).ravel()
-    state = np.where(seen, np.where(reason > 0, UNCERTAIN, CONFIDENT), NOT_ANALYSED).astype(np.uint8)
-    unread = (_summed(maps.unread.reshape(rows, columns).astype(np.float64), times) > 0).ravel() & ~seen
+        reason[(spread(maps.reason == code) / some).ravel() >= 0.5] = code
+    state = np.where(seen.ravel(), np.where(reason > 0, UNCERTAIN, CONFIDENT), NOT_ANALYSED).astype(np.uint8)
+    touched = _spread(maps.unread.reshape(rows, columns).astype(np.float64), cover)[: inside[0], : inside[1]] > 0
     probs = np.column_stack([mean(maps.probs_nk[:, k]) for k in range(len(maps.classes))])
-    return Cells(
-        maps.classes,
-        columns + times - 1,
-        rows + times - 1,
-        maps.step0,
-        times,
-        state,
-        np.where(seen, reason, 0).astype(np.uint8),
-        probs,
-        u,
-        unread,
-    )
+    shape = (weight.shape[1], weight.shape[0], maps.step0, times)
+    return Cells(maps.classes, *shape, state, reason, probs, u, (touched & ~seen).ravel())
 
 
-def _summed(values: NDArray[np.float64], times: int) -> NDArray[np.float64]:
-    """Sum over the `times` x `times` tiles that cover each cell; (rows, columns) grows by ``times - 1`` both ways."""
-    total = np.zeros((values.shape[0] + times - 1, values.shape[1] + times - 1))
-    for down in range(times):
-        for right in range(times):
-            total[down : down + values.shape[0], right : right + values.shape[1]] += values
+def _spread(values: NDArray[np.float64], cover: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Add each tile's value to the cells that it covers, by what it covers of them; (rows, columns) grows both ways."""
+    more = len(cover) - 1
+    total = np.zeros((values.shape[0] + more, values.shape[1] + more))
+    for down, high in enumerate(cover):
+        for right, wide in enumerate(cover):
+            total[down : down + values.shape[0], right : right + values.shape[1]] += high * wide * values
     return total

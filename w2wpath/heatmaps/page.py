@@ -210,10 +210,11 @@ def _place(content: Content, index: int) -> tuple[int, int]:
 
 
 def _lines(facts: Mapping[str, Any]) -> list[tuple[str, str]]:
-    """Return facts as names and words; what is nested stands as JSON."""
+    """Return facts as names and words, what is nested as JSON, but not where on whose disk the slide lies."""
     return [
         (key, value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, default=str))
         for key, value in facts.items()
+        if key != "slide_path"
     ]
 
 
