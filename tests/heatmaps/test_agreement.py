@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,12 +11,9 @@ from hypothesis import strategies as st
 from shapely import box
 from shapely.geometry.base import BaseGeometry
 
-from tests.conftest import save_bounded_tiff, write_geojson
-from tests.heatmaps.made import PX, made_maps, picture, save_slide
-from w2wpath.errors import AnnotationError, FrameError
-from w2wpath.heatmaps.agreement import CONFLICT_SHARE, LABEL_SHARE, agreement, read_truth_regions
+from tests.heatmaps.made import made_maps
+from w2wpath.heatmaps.agreement import CONFLICT_SHARE, LABEL_SHARE, agreement, in_words
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, UNCERTAIN
-from w2wpath.slides.reader import open_slide
 
 # 4 columns of 100 px; Stroma is class 0, Tumor class 1
 STATES = [CONFIDENT, CONFIDENT, UNCERTAIN, NOT_ANALYSED, CONFIDENT, CONFIDENT, UNCERTAIN, CONFIDENT]
@@ -144,24 +140,15 @@ def test_every_analysed_tile_is_counted_once_and_order_does_not_matter(
 # annotation files ---------------------------------------------------------------------------------------------------
 
 
-def test_annotations_of_qupaths_cropped_view_land_on_the_slide(tmp_path: Path) -> None:
-    path = save_bounded_tiff(tmp_path / "b.tiff", picture(), (PX, 2 * PX, 4 * PX, 2 * PX), tile=PX)
-    rois = write_geojson(tmp_path / "b.geojson", [("Tumor", box(0, 0, PX, PX)), ("Ignore*", box(0, 0, 10, 10))])
-    with open_slide(path, slide_mpp=0.5) as slide:
-        truth = read_truth_regions(rois, slide, "qupath")
-    ((name, area),) = truth.regions
-    assert (name, area.bounds) == ("Tumor", (PX, 2 * PX, 2 * PX, 3 * PX))
-    assert [one.bounds for one in truth.ignored] == [(PX, 2 * PX, PX + 10, 2 * PX + 10)]
-
-
-def test_a_frame_that_is_not_certain_is_refused(tmp_path: Path) -> None:
-    path = save_bounded_tiff(tmp_path / "b.tiff", picture(), (PX, PX, 4 * PX, 3 * PX), tile=PX)
-    rois = write_geojson(tmp_path / "b.geojson", [("Tumor", box(3 * PX, PX, 4 * PX, 2 * PX))])
-    with open_slide(path, slide_mpp=0.5) as slide, pytest.raises(FrameError, match=f"^{rois}: .*--origin"):
-        read_truth_regions(rois, slide)
-
-
-def test_a_file_without_a_region_is_refused(tmp_path: Path) -> None:
-    rois = write_geojson(tmp_path / "a.geojson", [(None, box(0, 0, PX, PX))])
-    with open_slide(save_slide(tmp_path / "a.svs")) as slide, pytest.raises(AnnotationError, match=f"^{rois}: "):
-        read_truth_regions(rois, slide)
+def test_the_counts_are_told_in_words() -> None:
+    maps = made_maps(STATES, PREDICTED, columns=4)
+    regions = [("Stroma", box(0, 0, 400, 100)), ("Tumor", box(0, 100, 100, 200)), ("Mucus", box(100, 100, 200, 200))]
+    assert in_words(agreement(maps, regions)) == {
+        "annotated Stroma: 3 tiles": "1 Stroma, 1 Tumor, 1 uncertain; 50% of the confident ones agree",
+        "annotated Tumor: 1 tiles": "1 Tumor; 100% of the confident ones agree",
+        "annotated Mucus (no class of the model): 1 tiles": "1 Tumor",
+        "uncertain inside the annotations": "1 of 5 tiles, 20%",
+        "uncertain outside the annotations": "1 of 2 tiles, 50%",
+    }
+    half = in_words(agreement(maps, [("Stroma", box(0, 0, 130, 100))]))
+    assert half["not compared"] == "1 tiles at a border, 0 covered by two classes"

@@ -19,11 +19,11 @@ from tests.heatmaps.pages import EVIL, facts, maps_of, write
 from w2wpath.errors import ConfigError, SlideError
 from w2wpath.frames import FRAMES, named_frame
 from w2wpath.heatmaps import pyramid
+from w2wpath.heatmaps.annotations import Region
 from w2wpath.heatmaps.cells import cells_of
 from w2wpath.heatmaps.leaflet import PACKAGE, assets
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN
 from w2wpath.heatmaps.page import content_of, page_html, served
-from w2wpath.heatmaps.page_data import Region
 from w2wpath.slides.reader import open_slide
 from w2wpath.w2wnet.domain import Domain
 

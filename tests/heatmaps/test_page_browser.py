@@ -23,9 +23,9 @@ from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PALETTE, PX, SEEN, U_O
 from tests.heatmaps.pages import EVIL, facts, maps_of, write
 from tests.heatmaps.test_server import serving
 from w2wpath.frames import named_frame
+from w2wpath.heatmaps.annotations import Region
 from w2wpath.heatmaps.maps import CONFIDENT, REASONS, UNCERTAIN
 from w2wpath.heatmaps.page import content_of
-from w2wpath.heatmaps.page_data import Region
 from w2wpath.heatmaps.server import Shown, Viewer
 from w2wpath.qupath.colours import class_colours
 from w2wpath.slides.reader import open_slide
@@ -371,7 +371,6 @@ def test_the_same_page_works_over_a_servers_tiles(browser: Browser, tmp_path: Pa
         # the first page leads to the slide's own; pictures in the page itself are not always told
     assert {word for word in said if not word.startswith("0/")} - {"data"} == {""}
     assert sum(word.startswith("0/tiles/") for word in said) >= 2
-
 
 
 def test_a_page_without_a_tile_shows_the_slide(opened: Open, tmp_path: Path) -> None:

@@ -26,7 +26,8 @@ class HeatmapSettings(Settings):
     """Uncertainty above which a tile is masked; None takes the model's own."""
     quality: bool = True
     """Mask also by image quality, where the model has a reference for it."""
-    opacity: float = Field(0.5, gt=0, le=1)
+    opacity: float = Field(0.5, gt=0, le=0.8)
+    """Of the colours over the tissue, which must stay visible."""
     colour_map: Literal["inferno", "cividis"] = "inferno"
     """Colours of probabilities: inferno keeps most distance from stained tissue, cividis looks almost the same to
     people who confuse red and green."""

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,13 +14,7 @@ from numpy.typing import NDArray
 from shapely.geometry.base import BaseGeometry
 
 from w2wpath.config import TileSettings
-from w2wpath.errors import FrameError
 from w2wpath.heatmaps.maps import NOT_ANALYSED, UNCERTAIN, Maps
-from w2wpath.qupath.align import align
-from w2wpath.qupath.read import read_rois, require_regions
-from w2wpath.slides.contract import Slide
-from w2wpath.slides.tissue import tissue_mask
-from w2wpath.tiles.drawn import draw
 from w2wpath.tiles.labels import SLACK, area_shares, drop_conflict
 
 LABEL_SHARE = float(TileSettings.model_fields["label_share"].default)
@@ -29,18 +22,6 @@ CONFLICT_SHARE = float(TileSettings.model_fields["conflict_share"].default)
 
 Counts = NDArray[np.int64]
 Region = tuple[str, BaseGeometry]
-
-
-@dataclass(frozen=True)
-class TruthRegions:
-    """A person's annotations of a slide: class and area in level-0 pixels of the slide frame, what is cut out of them.
-
-    `warnings` are whole sentences about the file and its frame.
-    """
-
-    regions: tuple[Region, ...]
-    ignored: tuple[BaseGeometry, ...] = ()
-    warnings: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -169,48 +150,6 @@ def agreement(
     )
 
 
-def read_truth_regions(path: Path, slide: Slide, origin: str = "auto") -> TruthRegions:
-    """Read annotations of `slide`, find their frame as `tile` does, and put them into the slide frame.
-
-    Parameters
-    ----------
-    origin
-        One of :data:`~w2wpath.frames.ORIGINS`.
-
-    Raises
-    ------
-    AnnotationError
-        The file cannot be used.
-    FrameError
-        The frame is not certain.
-    """
-    settings = TileSettings()
-    rois = read_rois(path, settings, slide_mpp=slide.mpp)
-    require_regions(rois)
-    wanted = rois.frame if origin == "auto" and rois.frame is not None else origin
-    found = align(rois, slide, wanted, tissue_mask(slide), str(path))
-    if found.frame is None:
-        raise FrameError(found.why)
-    drawn = draw(rois, found.frame, settings, (slide.width0, slide.height0))
-    classes = drawn.attributes["classes"]
-    return TruthRegions(
-        tuple((classes[index], area) for index, area in drawn.regions),
-        tuple(drawn.ignored),
-        (*rois.warnings, *found.warnings),
-    )
-
-
-def _contested(shares: NDArray[np.float32], conflict_share: float) -> NDArray[np.bool_]:
-    """Tell of which tiles (n,) a second class covers so much that none can claim them."""
-    if shares.shape[1] < 2:
-        return np.zeros(len(shares), dtype=np.bool_)
-    return np.asarray(np.partition(shares, -2, axis=1)[:, -2] >= conflict_share - SLACK)
-
-
-def _share(part: int, whole: int) -> float | None:
-    return part / whole if whole else None
-
-
 def in_words(found: Agreement) -> dict[str, str]:
     """Return the counts as lines for people, by name."""
     lines: dict[str, str] = {}
@@ -227,3 +166,14 @@ def in_words(found: Agreement) -> dict[str, str]:
     if found.border or found.conflict:
         lines["not compared"] = f"{found.border} tiles at a border, {found.conflict} covered by two classes"
     return lines
+
+
+def _contested(shares: NDArray[np.float32], conflict_share: float) -> NDArray[np.bool_]:
+    """Tell of which tiles (n,) a second class covers so much that none can claim them."""
+    if shares.shape[1] < 2:
+        return np.zeros(len(shares), dtype=np.bool_)
+    return np.asarray(np.partition(shares, -2, axis=1)[:, -2] >= conflict_share - SLACK)
+
+
+def _share(part: int, whole: int) -> float | None:
+    return part / whole if whole else None

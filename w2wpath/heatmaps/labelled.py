@@ -2,56 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
-import shapely
 
 from w2wpath.config import TileSettings
-from w2wpath.errors import FrameError
 from w2wpath.frames import Frame, Scale, named_frame, tile_scale
+from w2wpath.heatmaps.annotations import read_regions, regions_of
 from w2wpath.heatmaps.cells import Cells
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, UNCERTAIN, Facts
 from w2wpath.heatmaps.page import Content
-from w2wpath.heatmaps.page_data import Region
 from w2wpath.provenance import fingerprint
 from w2wpath.qupath.colours import Colour
-from w2wpath.qupath.read import Rois, read_rois, require_regions
+from w2wpath.qupath.read import Rois
 from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import require_mpp
-from w2wpath.slides.tissue import tissue_mask
-from w2wpath.tiles.entries import Entry
 from w2wpath.tiles.grid import grid
-from w2wpath.tiles.imports import THUMBNAIL_PX, find_frame
 from w2wpath.tiles.layout import lay_out
-
-
-def regions_of(rois: Rois, frame: Frame) -> list[Region]:
-    """Return regions to outline in level-0 pixels of the slide frame."""
-    return [
-        Region(one.class_name, rois.colours[one.class_name], shapely.transform(one.geometry, frame.to_slide))
-        for one in rois.regions
-    ]
-
-
-def read_regions(slide: Slide, rois_path: Path, settings: TileSettings) -> tuple[Rois, Frame, Sequence[str]]:
-    """Read annotations and find their frame as `tile` does; return them, the frame, and what looks wrong.
-
-    Raises
-    ------
-    AnnotationError, ConfigError
-        The file cannot be used.
-    FrameError
-        The frame is not certain.
-    """
-    rois = read_rois(rois_path, settings, slide_mpp=slide.mpp)
-    require_regions(rois, strict=settings.strict)
-    entry = Entry(slide.path, rois_path)
-    found = find_frame(rois, entry, slide, settings, tissue_mask(slide, max_px=THUMBNAIL_PX))
-    if found.frame is None:
-        raise FrameError(found.why)
-    return rois, found.frame, (*rois.warnings, *found.warnings)
 
 
 def labelled(slide: Slide, rois_path: Path | None, settings: TileSettings) -> Content:

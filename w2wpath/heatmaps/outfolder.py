@@ -9,7 +9,7 @@ from typing import Any
 
 from w2wpath.config import TileSettings
 from w2wpath.errors import ConfigError
-from w2wpath.heatmaps.labelled import read_regions, regions_of
+from w2wpath.heatmaps.annotations import read_regions, regions_of
 from w2wpath.heatmaps.page import content_of
 from w2wpath.heatmaps.server import Shown
 from w2wpath.slides.reader import open_slide

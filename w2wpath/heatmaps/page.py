@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from w2wpath.errors import writing
+from w2wpath.heatmaps.annotations import Region
 from w2wpath.heatmaps.cells import Cells, cells_of
 from w2wpath.heatmaps.leaflet import LICENCE, assets
 from w2wpath.heatmaps.maps import Facts, Maps
-from w2wpath.heatmaps.page_data import Region, counts, packed
+from w2wpath.heatmaps.page_data import counts, packed
 from w2wpath.heatmaps.pyramid import Pyramid, embed, min_zoom
 from w2wpath.provenance import write_whole
 from w2wpath.qupath.colours import Colour, class_colours

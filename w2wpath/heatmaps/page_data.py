@@ -15,6 +15,7 @@ from shapely.geometry.base import BaseGeometry
 
 from w2wpath.errors import ConfigError, did_you_mean
 from w2wpath.frames import Frame
+from w2wpath.heatmaps.annotations import Region
 from w2wpath.heatmaps.cells import Cells
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN
 from w2wpath.qupath.colours import Colour
@@ -23,15 +24,6 @@ COLOUR_MAPS = ("inferno", "cividis")
 U_STEPS = 65535
 """u is kept to 1 in so many; probabilities to 1 in 255."""
 NO_CLASS = 255
-
-
-@dataclass(frozen=True)
-class Region:
-    """A region to outline: its class, its colour, its area in level-0 pixels of the slide frame."""
-
-    class_name: str
-    colour: Colour
-    geometry: BaseGeometry
 
 
 def packed(
