@@ -282,7 +282,7 @@ def test_where_wise_and_wiped_disagree_a_sure_tile_is_uncertain(tmp_path: Path) 
     assert np.array_equal(maps.reason == REASONS.index("disagree"), disagree)
     assert np.array_equal(maps.state == UNCERTAIN, disagree)
     doubtful = read(tmp_path / "a.svs", ColourReader(threshold=0.05, contrary=1))
-    assert (doubtful.reason[disagree] == REASONS.index("uncertain")).all()
+    assert (doubtful.reason[disagree] == REASONS.index("disagree")).all()
 
 
 def test_the_parts_of_u_add_up_and_draws_are_counted(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import numpy as np
 import pytest
@@ -21,11 +21,12 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from tests.conftest import file_bytes, file_size_limit
-from tests.heatmaps.made import made_maps
+from tests.heatmaps.made import ColourReader, made_maps, save_slide
 from tests.heatmaps.test_store import FACTS, STATES
 from w2wpath.errors import ConfigError, DiskError, StoreError
 from w2wpath.heatmaps import pdf, share
 from w2wpath.heatmaps.anonymous import REMOVED, Names, clean_facts, clean_page, left_in_page, names_of
+from w2wpath.heatmaps.run import heatmap
 from w2wpath.heatmaps.maps import Facts, Maps
 from w2wpath.heatmaps.png import overlay_png, slide_picture
 from w2wpath.heatmaps.store import write_maps
@@ -145,6 +146,22 @@ def test_a_page_keeps_everything_else(folder: Path, tmp_path: Path) -> None:
     assert f"<dt>argv</dt><dd><code>{REMOVED}</code></dd>" in page
     (data,) = re.findall(r'id="data">(.*?)</script>', page)
     assert json.loads(data) == {"tile": [1, 2], "name": "slide-02", "argv": []}
+
+
+@pytest.mark.parametrize("keep_names", [False, True])
+def test_the_page_of_a_real_heatmap_links_only_what_is_packed(tmp_path: Path, keep_names: bool) -> None:
+    heatmap(save_slide(tmp_path / "case 7 & <b>.svs"), ColourReader(), tmp_path / "out")
+    share.share(tmp_path / "out", tmp_path / "a.zip", keep_names=keep_names)
+    label = "case 7 & <b>" if keep_names else "slide-01"
+    files = packed(tmp_path / "a.zip")
+    assert sorted(files) == sorted(
+        f"{label}.{ending}" for ending in ("report.html", "report.pdf", "geojson.gz", "regions.geojson")
+    )
+    page = files[f"{label}.report.html"].decode()
+    links = [unquote(html.unescape(link)) for link in re.findall(r'<li><a href="([^"#]+)">', page)]
+    assert links == [f"{label}.geojson.gz", f"{label}.regions.geojson"]
+    assert ("case 7" in page) == keep_names
+    assert json.loads(files[f"{label}.regions.geojson"])["w2wpath"]["domain"] is None
 
 
 def test_the_qupath_files_are_those_of_the_maps(folder: Path, tmp_path: Path) -> None:

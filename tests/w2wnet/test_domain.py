@@ -50,7 +50,7 @@ def test_what_is_far_off_is_named_with_what_is_usual(statistic: int, name: str) 
     assert said.distance > 1
     value = float(np.median(values[:, statistic]))
     usual, spread = reference.centre[statistic], reference.spread[statistic]
-    assert said.unusual == (f"{name} {value:.2f}, training slides {usual:.2f} +- {spread:.2f}",)
+    assert said.unusual == (f"{name} {value:.2f}, training slides {usual:.2f} ± {spread:.2f}",)
     assert said.words == (
         f"Out of domain: {said.unusual[0]}. What the model says of this slide may be wrong everywhere."
     )

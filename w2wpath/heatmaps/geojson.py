@@ -4,20 +4,32 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import shapely
 from numpy.typing import NDArray
 
 from w2wpath.frames import Frame
-from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, Maps
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, Facts, Maps
 from w2wpath.heatmaps.maps import UNCERTAIN as UNCERTAIN_STATE
 from w2wpath.qupath.colours import UNCERTAIN, class_colours
 from w2wpath.qupath.write import RegionObject, TileObject
 from w2wpath.tiles.layout import TILE_NAMESPACE, tile_ids
+from w2wpath.w2wnet.domain import as_json
 
 UNCERTAIN_CLASS = "Uncertain*"
 _BLOCK = 4096
+
+
+def qupath_about(maps: Maps, facts: Facts) -> dict[str, Any]:
+    """Return what a file for QuPath says of itself, which QuPath ignores."""
+    return {
+        "frame": facts.frame.name,
+        "bounds": [facts.frame.x0, facts.frame.y0],
+        "threshold": maps.threshold,
+        "domain": as_json(facts.domain),
+    }
 
 
 def qupath_tiles(maps: Maps, frame: Frame, fingerprint: str) -> Iterator[TileObject]:

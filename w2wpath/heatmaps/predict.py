@@ -322,9 +322,8 @@ def _maps(
 
 def _reasons(said: Said, threshold: float, reference: Reference | None) -> NDArray[np.uint8]:
     """Return the reason (m,) of each tile that was to be read; the later ones here go before the earlier."""
-    disagree = said.probs_nk.argmax(axis=1) != said.wise
-    reason = np.where(disagree, REASONS.index("disagree"), 0).astype(np.uint8)
-    reason[said.u > threshold] = REASONS.index("uncertain")
+    reason = np.where(said.u > threshold, REASONS.index("uncertain"), 0).astype(np.uint8)
+    reason[said.probs_nk.argmax(axis=1) != said.wise] = REASONS.index("disagree")
     if reference is not None and said.read.any():
         quality = judge(said.quality_nf[said.read], np.zeros(int(said.read.sum()), dtype=np.intp), reference)
         bad = np.flatnonzero(said.read)[quality.bad_n]

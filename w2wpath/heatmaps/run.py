@@ -14,7 +14,7 @@ from w2wpath.errors import AnnotationError, ConfigError, ModelError, did_you_mea
 from w2wpath.frames import ORIGINS, stated_frame, um
 from w2wpath.heatmaps.agreement import Agreement, agreement, in_words
 from w2wpath.heatmaps.annotations import Annotations, read_annotations
-from w2wpath.heatmaps.geojson import qupath_regions, qupath_tiles
+from w2wpath.heatmaps.geojson import qupath_about, qupath_regions, qupath_tiles
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, STATES, UNCERTAIN, Facts, Maps
 from w2wpath.heatmaps.notebook import Notebook
 from w2wpath.heatmaps.ometiff import write_ometiff
@@ -224,12 +224,7 @@ def _write(
 ) -> None:
     """Write every output of one slide into a folder."""
     maps, stem = reading.maps, slide.path.stem
-    about = {
-        "frame": facts.frame.name,
-        "bounds": [facts.frame.x0, facts.frame.y0],
-        "threshold": maps.threshold,
-        "domain": as_json(facts.domain),
-    }
+    about = qupath_about(maps, facts)
     write_tiles(scratch / f"{stem}.geojson.gz", qupath_tiles(maps, facts.frame, facts.fingerprint), about)
     write_regions(scratch / f"{stem}.regions.geojson", qupath_regions(maps, facts.frame, facts.fingerprint), about)
     write_maps(scratch / f"{stem}.maps.zarr", maps, facts)

@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 import gzip
+import html
 import os
+import re
 import uuid
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from urllib.parse import quote
 
 import numpy as np
 from PIL import Image
 
 from w2wpath.errors import ConfigError, StoreError, W2wError, writing
 from w2wpath.heatmaps.anonymous import Names, clean_facts, clean_page, left_in_page, names_of, unusual
-from w2wpath.heatmaps.geojson import qupath_regions, qupath_tiles
+from w2wpath.heatmaps.geojson import qupath_about, qupath_regions, qupath_tiles
 from w2wpath.heatmaps.maps import Facts, Maps
 from w2wpath.heatmaps.pdf import Picture, pages_pdf
 from w2wpath.heatmaps.png import slide_picture
@@ -108,7 +111,8 @@ def _parts(
     names = None if keep_names else names_of(stem, facts.slide, facts.provenance, label)
     page = out / f"{stem}{PAGE}"
     if page.is_file():
-        yield PAGE, page.read_bytes() if names is None else _clean_page(page, names)
+        text = page.read_text("utf-8") if names is None else _clean_page(page, names)
+        yield PAGE, _without_dead_links(text, label).encode()
     else:
         skipped.append(f"{page}: is not there. Run `w2wpath heatmap` for the slide again to have it packed.")
     picture = _picture(out / f"{stem}{OVERLAY}", maps, facts)
@@ -122,11 +126,18 @@ def _parts(
         yield ending, data
 
 
-def _clean_page(page: Path, names: Names) -> bytes:
+def _without_dead_links(page: str, label: str) -> str:
+    """Drop the links of a page to files of the slide that are not packed."""
+    packed = "|".join(re.escape(ending) for ending in (TILES, REGIONS))
+    link = rf'<li><a href="{re.escape(html.escape(quote(label)))}(?!(?:{packed})")\.[^"]*">[^<]*</a></li>'
+    return re.sub(link, "", page)
+
+
+def _clean_page(page: Path, names: Names) -> str:
     cleaned = clean_page(page.read_text("utf-8"), names)
     if left_in_page(cleaned, names):
         raise _still_there(page, names.stem)
-    return cleaned.encode()
+    return cleaned
 
 
 def _clean_facts(facts: Facts, names: Names) -> Facts:
@@ -154,7 +165,7 @@ def _picture(overlay: Path, maps: Maps, facts: Facts) -> Picture | None:
 
 def _qupath(maps: Maps, facts: Facts) -> Iterator[tuple[str, bytes]]:
     frame, fingerprint = facts.frame, facts.fingerprint
-    about = {"frame": frame.name, "bounds": [frame.x0, frame.y0], "threshold": maps.threshold}
+    about = qupath_about(maps, facts)
     with TemporaryDirectory() as folder:
         tiles, regions = Path(folder, "tiles.geojson.gz"), Path(folder, "regions.geojson")
         write_tiles(tiles, qupath_tiles(maps, frame, fingerprint), about)

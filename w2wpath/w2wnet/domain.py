@@ -142,7 +142,7 @@ class DomainReference(BaseModel):
         usual = self.centre[index]
         if self.statistics[index] == "um per pixel":
             return f"{2**value:.3g}, training slides about {2**usual:.3g}"
-        return f"{value:.2f}, training slides {usual:.2f} +- {self.spread[index]:.2f}"
+        return f"{value:.2f}, training slides {usual:.2f} ± {self.spread[index]:.2f}"
 
 
 def measure(images: NDArray[np.uint8], focus_n: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
