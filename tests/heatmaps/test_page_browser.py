@@ -20,8 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import save_bounded_tiff, save_svs
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PALETTE, PX, SEEN, U_OF, made_maps, picture, state_of
-from tests.heatmaps.pages import EVIL, facts, maps_of, write
-from tests.heatmaps.test_server import serving
+from tests.heatmaps.pages import EVIL, facts, maps_of, serving, write
 from w2wpath.frames import named_frame
 from w2wpath.heatmaps.maps import CONFIDENT, REASONS, UNCERTAIN
 from w2wpath.heatmaps.page import content_of
@@ -371,7 +370,6 @@ def test_the_same_page_works_over_a_servers_tiles(browser: Browser, tmp_path: Pa
         # the first page leads to the slide's own; pictures in the page itself are not always told
     assert {word for word in said if not word.startswith("0/")} - {"data"} == {""}
     assert sum(word.startswith("0/tiles/") for word in said) >= 2
-
 
 
 def test_a_page_without_a_tile_shows_the_slide(opened: Open, tmp_path: Path) -> None:
