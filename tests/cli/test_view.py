@@ -117,7 +117,10 @@ def test_several_heatmaps_are_listed_and_a_slide_chooses_its_own(out: Path, serv
     (out / "b.maps.zarr").mkdir()
     (out / "b.svs").write_bytes((out.parent / "slides" / "a.svs").read_bytes())
     view.run(out, browser=False)
-    assert [one.content.facts.slide for one in served] == ["a.svs", "b.svs"]
+    assert [one.name for one in served] == ["a", "b"]
+    # opened only when asked for
+    assert [one.shown().content.facts.slide for one in served] == ["a.svs", "b.svs"]
+
     served.clear()
     view.run(out, slide=out / "b.svs", browser=False)
     assert [one.content.facts.slide for one in served] == ["b.svs"]
@@ -152,6 +155,18 @@ def test_a_slide_shows_the_tiles_that_tile_would_store(
     assert "no label: border of a region, or two classes" in html
     assert ">uncertainty u<" not in html
     assert 'id="threshold"' not in html
+
+
+def test_labels_are_those_of_the_policy_in_the_settings(
+    coordinate_svs: Path, served: list[Shown], tmp_path: Path
+) -> None:
+    regions = [("Stroma", box(0, 0, 64, 64)), ("Tumor", box(0, 0, 64, 40))]
+    rois = write_geojson(tmp_path / "rois.geojson", regions)
+    config = tmp_path / "w2w.toml"
+    config.write_text('[tile]\ntile_px = 64\npolicy = "priority"\npriority = ["Tumor", "Stroma"]\n')
+    view.run(coordinate_svs, rois=rois, origin="qupath", config=config, browser=False)
+    cells = served[0].content.cells
+    assert (cells.classes, cells.predicted[0], cells.state[0]) == (("Stroma", "Tumor"), 1, CONFIDENT)
 
 
 def test_regions_of_a_cropped_slide_lie_where_they_were_drawn(served: list[Shown], tmp_path: Path) -> None:

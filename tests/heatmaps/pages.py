@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,7 @@ from w2wpath.frames import Frame, named_frame
 from w2wpath.heatmaps.maps import Facts, Maps
 from w2wpath.heatmaps.page import write_page
 from w2wpath.heatmaps.predict import read_slide
+from w2wpath.heatmaps.server import Viewer
 from w2wpath.progress import Silent
 from w2wpath.slides.contract import Slide
 from w2wpath.slides.reader import open_slide
@@ -47,3 +51,16 @@ def write(path: Path, slide_path: Path | None = None, **options: Any) -> tuple[P
         frame = named_frame(options.pop("frame", "qupath"), slide.width0, slide.height0, slide.bounds0)
         about = replace(options.pop("facts", None) or facts(frame), frame=frame)
         return write_page(path, slide, maps, about, **options), maps
+
+
+@contextmanager
+def serving(viewer: Viewer) -> Iterator[Viewer]:
+    """Let a viewer answer while the block runs."""
+    thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02})
+    thread.start()
+    try:
+        yield viewer
+    finally:
+        viewer.shutdown()
+        thread.join()
+        viewer.server_close()

@@ -20,8 +20,7 @@ from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from tests.conftest import save_bounded_tiff, save_svs
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PALETTE, PX, SEEN, U_OF, made_maps, picture, state_of
-from tests.heatmaps.pages import EVIL, facts, maps_of, write
-from tests.heatmaps.test_server import serving
+from tests.heatmaps.pages import EVIL, facts, maps_of, serving, write
 from w2wpath.frames import named_frame
 from w2wpath.heatmaps.annotations import Region
 from w2wpath.heatmaps.maps import CONFIDENT, REASONS, UNCERTAIN

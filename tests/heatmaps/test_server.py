@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import socket
-import threading
 from collections.abc import Iterator
 from html import unescape
 from http.client import HTTPConnection, HTTPResponse
@@ -17,12 +16,12 @@ from PIL import Image
 
 from tests.conftest import coordinate_image
 from tests.heatmaps.made import made_maps
-from tests.heatmaps.pages import EVIL, facts
-from w2wpath.errors import SlideError
+from tests.heatmaps.pages import EVIL, facts, serving
+from w2wpath.errors import ConfigError, SlideError
 from w2wpath.frames import named_frame
 from w2wpath.heatmaps import server
 from w2wpath.heatmaps.page import content_of
-from w2wpath.heatmaps.server import Shown, Viewer
+from w2wpath.heatmaps.server import Later, Shown, Viewer
 from w2wpath.slides.reader import open_slide
 
 FRAME = named_frame("qupath", 640, 512, None)
@@ -43,23 +42,6 @@ def shown(coordinate_svs: Path, tmp_path: Path) -> Iterator[Shown]:
 def viewer(shown: Shown) -> Iterator[Viewer]:
     with serving(Viewer([shown])) as running:
         yield running
-
-
-class serving:
-    """Let a viewer answer while the block runs."""
-
-    def __init__(self, viewer: Viewer) -> None:
-        self.viewer = viewer
-        self.thread = threading.Thread(target=viewer.serve_forever, kwargs={"poll_interval": 0.02})
-
-    def __enter__(self) -> Viewer:
-        self.thread.start()
-        return self.viewer
-
-    def __exit__(self, *exc: object) -> None:
-        self.viewer.shutdown()
-        self.thread.join()
-        self.viewer.server_close()
 
 
 def ask(viewer: Viewer, path: str, *, method: str = "GET", host: str | None = None) -> tuple[HTTPResponse, bytes]:
@@ -114,6 +96,27 @@ def test_several_slides_get_a_list(shown: Shown) -> None:
         assert "<script>" not in body.decode()
         assert ask(viewer, f"/{viewer.token}/1/")[0].status == 200
         assert ask(viewer, f"/{viewer.token}/2/")[0].status == 404
+
+
+def test_a_slide_is_opened_when_it_is_asked_for(shown: Shown) -> None:
+    opened: list[str] = []
+
+    def good() -> Shown:
+        opened.append("good")
+        return shown
+
+    def bad() -> Shown:
+        raise ConfigError("out: the slide of <b> is not at x. Pass --slide with its path.")
+
+    with serving(Viewer([Later("good", good), Later("<b>", bad)])) as viewer:
+        assert b"&lt;b&gt;" in ask(viewer, f"/{viewer.token}/")[1]
+        assert opened == []
+        assert ask(viewer, f"/{viewer.token}/0/")[0].status == 200
+        assert ask(viewer, f"/{viewer.token}/0/tiles/0/0/0.jpg")[0].status == 200
+        assert opened == ["good"]
+        answer, body = ask(viewer, f"/{viewer.token}/1/")
+        assert (answer.status, answer.getheader("Content-Type")) == (404, "text/plain; charset=utf-8")
+        assert body == b"out: the slide of <b> is not at x. Pass --slide with its path.\n"
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -12,7 +14,7 @@ from w2wpath.cli import options
 from w2wpath.cli.console import tell
 
 if TYPE_CHECKING:
-    from w2wpath.heatmaps.server import Shown, Viewer
+    from w2wpath.heatmaps.server import Later, Shown, Viewer
 
 NAME = "view"
 
@@ -53,12 +55,13 @@ def run(
     finally:
         viewer.server_close()
         for one in shown:
-            one.slide.close()
+            one.close()
 
 
-def _of_heatmaps(out: Path, slide: Path | None, rois: Path | None, origin: str | None) -> list[Shown]:
+def _of_heatmaps(out: Path, slide: Path | None, rois: Path | None, origin: str | None) -> Sequence[Shown | Later]:
     from w2wpath.errors import ConfigError
     from w2wpath.heatmaps import outfolder
+    from w2wpath.heatmaps.server import Later
 
     stems = outfolder.stems(out)
     if len(stems) > 1 and (slide or rois):
@@ -69,7 +72,9 @@ def _of_heatmaps(out: Path, slide: Path | None, rois: Path | None, origin: str |
                 "Give --slide and --rois files that are named like one of them."
             )
         stems = [wanted]
-    return [outfolder.shown(out, stem, slide, rois, origin) for stem in stems]
+    if len(stems) == 1:  # what is wrong with it is said at once
+        return [outfolder.shown(out, stems[0], slide, rois, origin)]
+    return [Later(stem, partial(outfolder.shown, out, stem, None, None, None)) for stem in stems]
 
 
 def _of_slide(
@@ -87,7 +92,7 @@ def _of_slide(
     return Shown(opened, labelled(opened, rois, settings))
 
 
-def _viewer(shown: list[Shown], port: int) -> Viewer:
+def _viewer(shown: Sequence[Shown | Later], port: int) -> Viewer:
     from w2wpath.errors import ConfigError
     from w2wpath.heatmaps.server import Viewer
 

@@ -30,6 +30,8 @@ class Cells:
         (n, k), (n,) float32; NaN where not analysed.
     unread
         (n,) bool: should have been analysed, and cannot be decoded.
+    label
+        (n,) class that people gave, -1 where none; None where `probs_nk` are a model's.
     """
 
     classes: tuple[str, ...]
@@ -42,12 +44,15 @@ class Cells:
     probs_nk: NDArray[np.float32]
     u: NDArray[np.float32]
     unread: NDArray[np.bool_]
+    label: NDArray[np.int16] | None = None
 
     @property
     def predicted(self) -> NDArray[np.int64]:
-        """Most probable class (n,) int64; -1 where not analysed."""
+        """Most probable class (n,) int64, or the label where there is one; -1 where not analysed."""
         analysed = self.state != NOT_ANALYSED
         best = np.where(analysed[:, None], self.probs_nk, 0.0).argmax(axis=1) if len(self.state) else self.state
+        if self.label is not None:
+            best = np.where(self.label >= 0, self.label, best)
         return np.where(analysed, best, -1)
 
     def mm2(self, slide_mpp: float) -> float:

@@ -78,6 +78,8 @@ def _cells(slide: Slide, rois: Rois, frame: Frame, scale: Scale, settings: TileS
     state[rows] = np.where(tiles["label"] >= 0, CONFIDENT, UNCERTAIN)
     shares = np.full((n, k), np.nan, dtype=np.float32)
     shares[rows] = tiles["area_share"]
+    label = np.full(n, -1, dtype=np.int16)
+    label[rows] = tiles["label"]
     return Cells(
         classes=rois.classes,
         columns=columns,
@@ -89,6 +91,7 @@ def _cells(slide: Slide, rois: Rois, frame: Frame, scale: Scale, settings: TileS
         probs_nk=shares,
         u=np.zeros(n, dtype=np.float32),
         unread=np.zeros(n, dtype=np.bool_),
+        label=label,
     )
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
 
-from w2wpath.errors import SlideError
+from w2wpath.errors import SlideError, W2wError
 from w2wpath.heatmaps.page import Content, page_html, served
 from w2wpath.heatmaps.pyramid import SERVED_QUALITY, cut_tile, jpeg, min_zoom, tile_counts
 from w2wpath.reports.page import render
@@ -48,6 +48,19 @@ class Shown:
     _kept: OrderedDict[tuple[int, int, int], bytes] = field(default_factory=OrderedDict)
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _page: bytes | None = None
+
+    @property
+    def name(self) -> str:
+        """What a list calls it."""
+        return self.content.facts.slide
+
+    def shown(self) -> Shown:
+        """Return itself."""
+        return self
+
+    def close(self) -> None:
+        """Close the slide."""
+        self.slide.close()
 
     def page(self) -> bytes:
         """Return the page."""
@@ -80,6 +93,35 @@ class Shown:
             return self._kept[key]
 
 
+@dataclass
+class Later:
+    """A slide that is opened when somebody asks for it: a folder may hold hundreds.
+
+    Attributes
+    ----------
+    name
+        What a list calls it.
+    open
+        Opens it.
+    """
+
+    name: str
+    open: Callable[[], Shown]
+    _opened: Shown | None = None
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def shown(self) -> Shown:
+        """Return the slide, opened the first time."""
+        with self._lock:
+            self._opened = self._opened or self.open()
+            return self._opened
+
+    def close(self) -> None:
+        """Close the slide if it was opened."""
+        if self._opened is not None:
+            self._opened.close()
+
+
 class Viewer(ThreadingHTTPServer):
     """Serves `shown` on 127.0.0.1 until it is shut down.
 
@@ -93,7 +135,7 @@ class Viewer(ThreadingHTTPServer):
 
     daemon_threads = True
 
-    def __init__(self, shown: Sequence[Shown], port: int = 0) -> None:
+    def __init__(self, shown: Sequence[Shown | Later], port: int = 0) -> None:
         self.shown = tuple(shown)
         self.token = secrets.token_urlsafe(24)
         super().__init__(("127.0.0.1", port), _Handler)
@@ -133,13 +175,17 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, rest: str) -> None:
         shown = self.server.shown
         if rest == "":
-            links = [(f"{index}/", one.content.facts.slide) for index, one in enumerate(shown)]
+            links = [(f"{index}/", one.name) for index, one in enumerate(shown)]
             body = render("heatmap_list.html.j2", {"links": links}).encode()
             return self._redirect("0/") if len(shown) == 1 else self._send(body, "text/html; charset=utf-8")
         found = _PAGE.fullmatch(rest)
         if not found or int(found[1]) >= len(shown):
             return self._refuse(HTTPStatus.NOT_FOUND)
-        return self._of_slide(shown[int(found[1])], found[2])
+        try:
+            one = shown[int(found[1])].shown()
+        except W2wError as error:
+            return self._send(f"{error}\n".encode(), "text/plain; charset=utf-8", HTTPStatus.NOT_FOUND)
+        return self._of_slide(one, found[2])
 
     def _of_slide(self, one: Shown, rest: str) -> None:
         if rest == "":
