@@ -26,9 +26,9 @@ from tests.heatmaps.test_store import FACTS, STATES
 from w2wpath.errors import ConfigError, DiskError, StoreError
 from w2wpath.heatmaps import pdf, share
 from w2wpath.heatmaps.anonymous import REMOVED, Names, clean_facts, clean_page, left_in_page, names_of
-from w2wpath.heatmaps.run import heatmap
 from w2wpath.heatmaps.maps import Facts, Maps
 from w2wpath.heatmaps.png import overlay_png, slide_picture
+from w2wpath.heatmaps.run import heatmap
 from w2wpath.heatmaps.store import write_maps
 
 STEM = "H21-0815 Müller"

@@ -17,8 +17,8 @@ NOT_ANALYSED, CONFIDENT, UNCERTAIN = 0, 1, 2
 STATES = ("not analysed", "confident", "uncertain")
 REASONS = ("", "uncertain", "disagree", *QUALITY_REASONS)
 """Why a tile is in state uncertain: its u is above the threshold; Wise and Wiped name different classes; or its image
-quality is bad. Where several hold, the last of these is named: image quality is what a person can see, and only what u alone says may
-change with a threshold that a reader moves."""
+quality is bad. Where several hold, the last of these is named: image quality is what a person can see, and only what u
+alone says may change with a threshold that a reader moves."""
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +11,7 @@ from w2wpath.errors import ConfigError
 from w2wpath.heatmaps.annotations import read_regions, regions_of
 from w2wpath.heatmaps.page import content_of
 from w2wpath.heatmaps.server import Shown
+from w2wpath.heatmaps.store import read_maps
 from w2wpath.slides.reader import open_slide
 from w2wpath.slides.tissue import tissue_mask
 
@@ -45,7 +45,7 @@ def shown(out: Path, stem: str, slide: Path | None, rois: Path | None, origin: s
     ConfigError
         The slide is not found, or is another one.
     """
-    maps, facts = import_module("w2wpath.heatmaps.store").read_maps(out / f"{stem}{MAPS}")
+    maps, facts = read_maps(out / f"{stem}{MAPS}")
     path = slide or _recorded(out, stem, facts.slide)
     opened = open_slide(path, slide_mpp=maps.slide_mpp)
     if (opened.width0, opened.height0) != (maps.width0, maps.height0):

@@ -111,8 +111,8 @@ def _parts(
     names = None if keep_names else names_of(stem, facts.slide, facts.provenance, label)
     page = out / f"{stem}{PAGE}"
     if page.is_file():
-        text = page.read_text("utf-8") if names is None else _clean_page(page, names)
-        yield PAGE, _without_dead_links(text, label).encode()
+        shown = page.read_text("utf-8") if names is None else _clean_page(page, names)
+        yield PAGE, _without_dead_links(shown, label).encode()
     else:
         skipped.append(f"{page}: is not there. Run `w2wpath heatmap` for the slide again to have it packed.")
     picture = _picture(out / f"{stem}{OVERLAY}", maps, facts)
