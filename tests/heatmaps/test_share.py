@@ -30,6 +30,7 @@ from w2wpath.heatmaps.maps import Facts, Maps
 from w2wpath.heatmaps.png import overlay_png, slide_picture
 from w2wpath.heatmaps.run import heatmap
 from w2wpath.heatmaps.store import write_maps
+from w2wpath.w2wnet.domain import as_json
 
 STEM = "H21-0815 Müller"
 PIXELS = "QUJD" * 100
@@ -169,7 +170,8 @@ def test_the_qupath_files_are_those_of_the_maps(folder: Path, tmp_path: Path) ->
     files = packed(tmp_path / "a.zip")
     tiles = json.loads(gzip.decompress(files["slide-01.geojson.gz"]))
     assert len(tiles["features"]) == 4
-    assert tiles["w2wpath"] == {"frame": "qupath-rot90", "bounds": [3, 4], "threshold": 0.3}
+    said = {"frame": "qupath-rot90", "bounds": [3, 4], "threshold": 0.3, "domain": as_json(FACTS.domain)}
+    assert tiles["w2wpath"] == said
     assert len(json.loads(files["slide-01.regions.geojson"])["features"]) == 3
 
 

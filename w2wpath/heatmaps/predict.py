@@ -204,12 +204,12 @@ def read_slide(
     if len(todo) and lost.all():
         raise SlideError(
             f"{slide.path}: none of the {len(todo)} tiles that it should give can be decoded "
-            f"({next(iter(damaged), '')}). Copy the slide again."
+            f"({min(damaged, default='')}). Copy the slide again."
         )
     return Reading(
         _maps(slide, slide_mpp, scale, (x0, y0), todo, said, todo[lost], threshold, model, settings),
         _domain(said, slide_mpp, model),
-        tuple(damaged),
+        tuple(sorted(damaged)),
     )
 
 

@@ -54,7 +54,7 @@ def check_expected(path: Path, results: Results) -> int:
     RunError
         A figure is not there, or differs by more than its tolerance.
     """
-    found, wanted, wrong = dict(_kept(results)), _read(path), []
+    found, wanted, wrong = dict(_kept(results)), read_expected(path), []
     for place, (value, tolerance) in wanted.items():
         mine = found.get(place)
         if mine is None or not abs(mine.value - value) <= tolerance:
@@ -69,7 +69,14 @@ def check_expected(path: Path, results: Results) -> int:
     return len(wanted)
 
 
-def _read(path: Path) -> dict[Place, tuple[float, float]]:
+def read_expected(path: Path) -> dict[Place, tuple[float, float]]:
+    """Return value and tolerance of every figure by set, table, row and name.
+
+    Raises
+    ------
+    ConfigError
+        The file is missing, or not such a file.
+    """
     try:
         values: list[dict[str, Any]] = json.loads(path.read_text("utf-8"))
         return {

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from w2wpath.benchmarks.bench.expected import check_expected, figures_of, write_expected
+from w2wpath.benchmarks.bench.expected import check_expected, figures_of, read_expected, write_expected
 from w2wpath.benchmarks.bench.gallery import draw_gallery
 from w2wpath.benchmarks.bench.grid import complete, open_sets
 from w2wpath.benchmarks.bench.pictures import draw_pictures
@@ -68,6 +68,8 @@ def conduct(
         The settings are wrong, not one data set is there, or figures differ from those expected.
     """
     bench, settings = load(BenchSettings, "bench", toml, {}), load(CleanSettings, "clean", toml, {})
+    if check is not None and check != expect:
+        read_expected(check)  # hours before it is needed, so that a wrong path costs nothing
     entries, failed = open_sets(bench, settings, data, out, workers=workers, progress=progress)
     if not entries:
         raise RunError(f"{out}: not one data set is there. " + next(iter(failed.values()), ""))

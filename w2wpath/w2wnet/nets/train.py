@@ -300,7 +300,8 @@ def _usual(
         quality.append(measure(images))
         stain.append(measure_domain(images, quality[-1][:, FEATURES.index("focus")]))
     slide = table.slide[kept]
-    slide_mpp = {int(one): float(store.attributes(table.slides[one])["slide_mpp"]) for one in np.unique(slide)}
+    side0 = dict(zip(slide.tolist(), table.side0[kept].tolist(), strict=True))
+    slide_mpp = {one: store.spec.mpp * store.spec.tile_px / side for one, side in side0.items()}
     stained = np.concatenate(quality)[:, FEATURES.index("background")] < EMPTY_SHARE
     domain = DomainReference.learn(np.concatenate(stain)[stained], slide[stained], slide_mpp)
     return Reference.learn(np.concatenate(quality), slide), domain
