@@ -114,6 +114,17 @@ def test_what_is_there_stays_and_another_set_is_refused(digits: Source, letters:
     assert file_bytes(tmp_path) == before
 
 
+def test_a_damaged_record_of_a_set_is_told(digits: Source, letters: Source, tmp_path: Path) -> None:
+    make_dataset("Sp-MNIST-10", tmp_path, digits, letters, images=50, test_images=20)
+    (tmp_path / "dataset.json").write_text("{")
+    with pytest.raises(ConfigError) as caught:
+        make_dataset("Sp-MNIST-10", tmp_path, digits, letters, images=50, test_images=20)
+    assert str(caught.value) == (
+        f"{tmp_path / 'dataset.json'}: is damaged (Expecting property name enclosed in double quotes: line 1 column 2 "
+        "(char 1)). Remove its folder, and run again."
+    )
+
+
 def test_an_interrupted_making_is_done_again(
     digits: Source, letters: Source, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

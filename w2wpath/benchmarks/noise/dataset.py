@@ -104,7 +104,11 @@ def _is_there(out: Path, about: Mapping[str, Any]) -> bool:
     path = out / "dataset.json"
     if not path.is_file():
         return False
-    if json.loads(path.read_text("utf-8")) != json.loads(json.dumps(about)):
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except ValueError as error:
+        raise ConfigError(f"{path}: is damaged ({error}). Remove its folder, and run again.") from error
+    if found != json.loads(json.dumps(about)):
         raise ConfigError(f"{path}: is of another data set, size or seed. Take another folder with -o, or remove it.")
     return True
 
