@@ -102,6 +102,7 @@ def test_a_shard_of_a_cohort_is_read_alone(home: Path, capsys: pytest.CaptureFix
     table = cohort(home, "slide.svs", "two.svs")
     heatmap.run(model=home / "model", out=home / "out", cohort=table, shard="2/2", device="cpu", as_json=True)
     assert [one["slide"] for one in json.loads(capsys.readouterr().out)["slides"]] == ["two"]
+    assert [path.name for path in (home / "out").glob("slides*")] == ["slides-2of2.csv"]
 
 
 @pytest.mark.parametrize(

@@ -83,12 +83,14 @@ def run(
 
     from functools import partial
 
-    from w2wpath.heatmaps.cohort import heatmaps
+    from w2wpath.heatmaps.cohort import TABLE, heatmaps
     from w2wpath.w2wnet.nets.bundle import Model
 
     named = threshold if value is None else None
     if named is not None:
         settings = settings.model_copy(update={"threshold": None})
+    # jobs of a queue write into one folder
+    summed = TABLE if shard is None else f"slides-{shard.replace('/', 'of')}.csv"
     outcomes = heatmaps(
         entries,
         partial(Model.load, model, device=settings.device, precision=settings.precision, threshold=named),
@@ -97,20 +99,19 @@ def run(
         workers=workers,
         scheduler=scheduler,
         overwrite=overwrite,
+        table=summed,
         progress=make_progress(),
     )
-    finish(out, outcomes, as_json=as_json)
+    finish(out, out / summed, outcomes, as_json=as_json)
 
 
-def finish(out: Path, outcomes: list[Outcome], *, as_json: bool) -> None:
+def finish(out: Path, summed: Path, outcomes: list[Outcome], *, as_json: bool) -> None:
     """Tell what became of the slides; exit 1 where all failed, 3 where some did or tiles could not be read."""
-    from w2wpath.heatmaps.cohort import TABLE
-
     if as_json:
         tell_json({"out": str(out), "slides": [_plain(one) for one in outcomes]})
     else:
         _tell(outcomes)
-        tell(f"all slides in one table: {out / TABLE}. Look at them: w2wpath view {out}")
+        tell(f"all slides in one table: {summed}. Look at them: w2wpath view {out}")
     for one in outcomes:
         _warn(one)
     failed = [one for one in outcomes if one.status == "failed"]

@@ -61,6 +61,7 @@ def heatmaps(
     workers: int = 1,
     scheduler: str | None = None,
     overwrite: bool = False,
+    table: str = TABLE,
     progress: Progress | None = None,
 ) -> list[Outcome]:
     """Read slides with a model, and write the outputs of each and ``slides.csv`` about all into `out`.
@@ -77,6 +78,8 @@ def heatmaps(
         As for :func:`w2wpath.tiles.distribute.each`.
     overwrite
         Read every slide again.
+    table
+        Name of the table about all slides; jobs that share `out` need one each.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def heatmaps(
     ordered = [outcomes[entry.name] for entry in entries]
     with writing(out):
         out.mkdir(parents=True, exist_ok=True)
-    write_whole(out / TABLE, _table(ordered))
+    write_whole(out / table, _table(ordered))
     return ordered
 
 
