@@ -16,28 +16,32 @@ from pathlib import Path
 
 import numpy as np
 import tifffile
+import torch
 from numpy.typing import NDArray
-from skimage.color import hed2rgb, rgb2hed
 
 from w2wpath.slides.reader import open_slide
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.domain import DomainReference, measure
+from w2wpath.w2wnet.nets.augment import SCALE_SIGMA, SHIFT_SIGMA, stained
 from w2wpath.w2wnet.pixels import images_of
 from w2wpath.w2wnet.quality import EMPTY_SHARE, FEATURES
 from w2wpath.w2wnet.quality import measure as measure_quality
 
-SHIFTS = {
-    "as they are": (1.0, 1.0, 1.0),
-    "stains x 1.1": (1.1, 1.1, 1.1),
-    "stains x 1.2": (1.2, 1.2, 1.2),
-    "stains x 1.5": (1.5, 1.5, 1.5),
-    "stains x 2": (2.0, 2.0, 2.0),
-    "stains / 1.5": (1 / 1.5, 1 / 1.5, 1 / 1.5),
-    "stains / 2": (0.5, 0.5, 0.5),
-    "haematoxylin x 2": (2.0, 1.0, 1.0),
-    "eosin x 2": (1.0, 2.0, 1.0),
+TWICE = 2.0
+"""Standard deviations of the jitter in training (augment.py): a shift twice as far as what is usual there."""
+SHIFTS: dict[str, tuple[tuple[float, float, float], tuple[float, float, float]]] = {
+    "as they are": ((0, 0, 0), (0, 0, 0)),
+    "twice the jitter, all stains more": ((1, 1, 1), (1, 1, 1)),
+    "twice the jitter, all stains less": ((-1, -1, -1), (-1, -1, -1)),
+    "twice the jitter, haematoxylin more, eosin less": ((1, -1, 0), (1, -1, 0)),
+    "twice the jitter, haematoxylin less, eosin more": ((-1, 1, 0), (-1, 1, 0)),
+    "stains x 1.2": ((2, 2, 2), (0, 0, 0)),
+    "stains x 1.5": ((5, 5, 5), (0, 0, 0)),
+    "stains x 2": ((10, 10, 10), (0, 0, 0)),
+    "stains x 0.5": ((-5, -5, -5), (0, 0, 0)),
 }
-"""Factors of haematoxylin, eosin and residue. Training jitters them by 5 %, one standard deviation."""
+"""Haematoxylin, eosin and residue: what is added to their factor of 1, and to their amount, in units of TWICE standard
+deviations of the training's jitter of each. The larger ones show where it ends."""
 EVERY = 5
 """Every fifth patient is held out."""
 
@@ -64,7 +68,7 @@ def main() -> None:
         _w2wpath(out, ["clean", "--folds", "2", "--workers", "1", *config])
         _w2wpath(out, ["train", "-o", "model/"])
     read = [row for row in rows if row["patient"] in held_out]
-    shifted = {name: _read(out, data, read, name, factors) for name, factors in SHIFTS.items()}
+    shifted = {name: _read(out, data, read, name) for name in SHIFTS}
     truth = _truth(data / "truth.csv")
     found = {
         "unshifted_slides_called_out_of_domain": false_calls,
@@ -98,14 +102,14 @@ def _leave_one_out(path: Path) -> dict[str, object]:
     return {"slides": len(table.slides), "called": outside}
 
 
-def _read(out: Path, data: Path, rows: list[dict[str, str]], name: str, factors: tuple[float, float, float]) -> Path:
-    folder = out / "read" / name.replace(" ", "_").replace("/", "by")
+def _read(out: Path, data: Path, rows: list[dict[str, str]], name: str) -> Path:
+    folder = out / "read" / name.replace(" ", "_").replace(",", "")
     slides = folder / "slides"
     slides.mkdir(parents=True, exist_ok=True)
     for row in rows:
         made = slides / Path(row["slide"]).name
         if not made.is_file():
-            _shifted(data / row["slide"], made, factors)
+            _shifted(data / row["slide"], made, *SHIFTS[name])
     lines = ["slide", *(f"slides/{Path(row['slide']).name}" for row in rows)]
     (folder / "slides.csv").write_text("\n".join(lines) + "\n", "utf-8")
     said = _w2wpath(out, ["heatmap", "--cohort", str(folder / "slides.csv"), "--model", "model/", "-o", str(folder)])
@@ -113,14 +117,18 @@ def _read(out: Path, data: Path, rows: list[dict[str, str]], name: str, factors:
     return folder
 
 
-def _shifted(source: Path, made: Path, factors: tuple[float, float, float]) -> None:
-    """Write a slide anew, lossless, with the amount of each stain times a factor."""
+def _shifted(
+    source: Path, made: Path, factors: tuple[float, float, float], amounts: tuple[float, float, float]
+) -> None:
+    """Write a slide anew, lossless, with its stains changed as training changes them, only further."""
     with open_slide(source) as slide:
         image = slide.read_rgb(0, 0, 0, slide.width0, slide.height0)
         mpp = slide.mpp
-    if factors != (1.0, 1.0, 1.0):
-        hed = rgb2hed(image) * np.array(factors)
-        image = (255 * hed2rgb(hed)).clip(0, 255).round().astype(np.uint8)
+    scale = 1 + TWICE * SCALE_SIGMA * torch.tensor([factors], dtype=torch.float32)
+    shift = TWICE * SHIFT_SIGMA * torch.tensor([amounts], dtype=torch.float32)
+    # strips, so that a slide of floats never fills the memory
+    strips = [image[i : i + 256] for i in range(0, len(image), 256)]
+    image = np.concatenate([_stained(strip, scale, shift) for strip in strips])
     height, width = image.shape[:2]
     about = f"Aperio Image Library v12\n{width}x{height} [0,0 {width}x{height}] (240x240)|AppMag = 20|MPP = {mpp}"
     tiled = {"tile": (240, 240), "compression": "zlib", "photometric": "rgb", "metadata": None, "description": about}
@@ -130,6 +138,11 @@ def _shifted(source: Path, made: Path, factors: tuple[float, float, float]) -> N
         file.write(np.ascontiguousarray(image[::16, ::16]), photometric="rgb", metadata=None, description=about)
         file.write(_quartered(image), **tiled)
     scratch.rename(made)
+
+
+def _stained(strip: NDArray[np.uint8], scale: torch.Tensor, shift: torch.Tensor) -> NDArray[np.uint8]:
+    changed = stained(torch.from_numpy(strip[None].astype(np.float32)), scale, shift)
+    return np.asarray(changed[0].clamp(0, 255).round().to(torch.uint8).numpy())
 
 
 def _quartered(image: NDArray[np.uint8]) -> NDArray[np.uint8]:

@@ -13,6 +13,7 @@ from tests.heatmaps.made import GLASS, save_slide
 from tests.w2wnet.nets.made import THRESHOLDS, write
 from w2wpath.cli import heatmap
 from w2wpath.errors import ConfigError, ModelError
+from w2wpath.w2wnet.nets.bundle import Model
 
 
 @pytest.fixture
@@ -125,3 +126,12 @@ def test_a_slide_without_tissue_is_said(home: Path, capsys: pytest.CaptureFixtur
     save_slide(home / "empty.svs", seen=np.full((3, 3), GLASS))
     heatmap.run(home / "empty.svs", home / "model", home / "out", device="cpu")
     assert "warning: empty: no tissue was found, so no tile was analysed.\n" in capsys.readouterr().err
+
+
+def test_the_stain_check_can_be_left_out(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[int] = []
+    monkeypatch.setattr(Model, "hinges_on_stain", lambda self, images, classes_n: asked.append(1) or classes_n < 0)
+    heatmap.run(home / "slide.svs", home / "model", home / "out", threshold="1", device="cpu", no_stain_check=True)
+    assert asked == []
+    heatmap.run(home / "slide.svs", home / "model", home / "out", threshold="1", device="cpu")
+    assert asked

@@ -38,6 +38,8 @@ NO_SETTING |= {"fold", "collect", "force"}
 NO_SETTING |= {"calibrate", "allow_stale"}
 # what belongs to one slide, as the columns of a cohort do
 NO_SETTING |= {"rois"}
+# says no to a setting that is on
+NO_SETTING |= {"no_stain_check"}
 COMMANDS: dict[str, Any] = vars(typer.main.get_command(app))["commands"]
 OPTIONS = [
     (command, option)

@@ -60,10 +60,17 @@ class ColourReader:
     domain: DomainReference | None = None
     contrary: int | None = None
     """The colour on which the draws name the other class."""
+    hinging: int | None = None
+    """The colour whose class changes with its stain."""
     fails_at: int | None = None
     """The batch at which it is interrupted."""
     asked: list[tuple[int, int, int, float | None]] = field(default_factory=list)
     """(tiles, draws, seed, around) of each call."""
+
+    def hinges_on_stain(self, images: NDArray[np.uint8], classes_n: NDArray[np.integer]) -> NDArray[np.bool_]:
+        nearest = np.linalg.norm(images.mean(axis=(1, 2))[:, None] - PALETTE, axis=2).argmin(axis=1)
+        assert np.array_equal(CLASS_OF[nearest], classes_n)
+        return np.asarray(nearest == self.hinging)
 
     def predict(
         self, images: NDArray[np.uint8], *, draws: int, seed: int, around: float | None

@@ -285,6 +285,18 @@ def test_where_wise_and_wiped_disagree_a_sure_tile_is_uncertain(tmp_path: Path) 
     assert (doubtful.reason[disagree] == REASONS.index("disagree")).all()
 
 
+def test_a_tile_whose_class_hinges_on_its_stain_is_uncertain_unless_that_is_not_asked(tmp_path: Path) -> None:
+    path, reader = save_slide(tmp_path / "a.svs"), ColourReader(threshold=0.35, hinging=1)
+    maps = read(path, reader)
+    hinging = SEEN.ravel() == 1
+    assert np.array_equal(maps.reason == REASONS.index("stain"), hinging)
+    assert np.array_equal(maps.state == UNCERTAIN, hinging | (SEEN.ravel() == 3))
+    without = read(path, reader, settings=SETTINGS.model_copy(update={"stain": False}))
+    assert np.array_equal(without.state == UNCERTAIN, SEEN.ravel() == 3)
+    # what is uncertain anyway is not asked
+    assert (read(path, ColourReader(threshold=0.05, hinging=1)).reason[hinging] == REASONS.index("uncertain")).all()
+
+
 def test_the_parts_of_u_add_up_and_draws_are_counted(tmp_path: Path) -> None:
     maps = read(save_slide(tmp_path / "a.svs"))
     analysed = maps.state != NOT_ANALYSED

@@ -19,7 +19,7 @@ from tests.conftest import file_bytes, run_python
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PX, SEEN, U_OF, ColourReader, save_slide, state_of
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import AnnotationError, ConfigError, ModelError, SlideError
-from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, STATES, UNCERTAIN
+from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, STATES, UNCERTAIN
 from w2wpath.heatmaps.run import COLOUR_MAP, ENDINGS, Heatmap, heatmap
 from w2wpath.heatmaps.store import read_maps
 from w2wpath.progress import Silent
@@ -78,7 +78,7 @@ def test_the_summary_counts_what_the_maps_hold(made: Heatmap) -> None:
             "confident": counts[CONFIDENT],
             "uncertain": counts[UNCERTAIN],
         },
-        "uncertain_because": {"uncertain": counts[UNCERTAIN], "disagree": 0, "focus": 0, "background": 0, "colour": 0},
+        "uncertain_because": {"uncertain": counts[UNCERTAIN], **dict.fromkeys(REASONS[2:], 0)},
         "uncertain_share": counts[UNCERTAIN] / (counts[CONFIDENT] + counts[UNCERTAIN]),
         "confident_area_mm2": {
             name: round(int(((state == CONFIDENT) & (CLASS_OF[seen] == index)).sum()) * area, 6)

@@ -49,6 +49,9 @@ def run(
     overlap: Annotated[
         float | None, typer.Option(help="Share of a tile that the next one covers too, 0 to 0.9. [default: 0.0]")
     ] = None,
+    no_stain_check: Annotated[
+        bool, typer.Option("--no-stain-check", help="Do not mask tiles whose class changes with their stain.")
+    ] = False,
     colour_map: Annotated[str | None, typer.Option(help="inferno or cividis. [default: inferno]")] = None,
     max_mb: Annotated[float | None, typer.Option(help="Most megabytes of a report.html. [default: 10.0]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each taking whole slides.")] = 1,
@@ -74,6 +77,7 @@ def run(
         "tissue_share": tissue_share,
         "only_rois": only_rois or None,
         "overlap": overlap,
+        "stain": False if no_stain_check else None,
         "colour_map": colour_map,
         "max_mb": max_mb,
         "device": device,

@@ -26,6 +26,8 @@ class HeatmapSettings(Settings):
     """Uncertainty above which a tile is masked; None takes the model's own."""
     quality: bool = True
     """Mask also by image quality, where the model has a reference for it."""
+    stain: bool = True
+    """Mask tiles whose class changes where they are stained a little otherwise (w2wnet/nets/stability.py)."""
     opacity: float = Field(0.5, gt=0, le=0.8)
     """Of the colours over the tissue, which must stay visible."""
     colour_map: Literal["inferno", "cividis"] = "inferno"

@@ -15,10 +15,11 @@ from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
 
 NOT_ANALYSED, CONFIDENT, UNCERTAIN = 0, 1, 2
 STATES = ("not analysed", "confident", "uncertain")
-REASONS = ("", "uncertain", "disagree", *QUALITY_REASONS)
-"""Why a tile is in state uncertain: its u is above the threshold; Wise and Wiped name different classes; or its image
-quality is bad. Where several hold, the last of these is named: image quality is what a person can see, and only what u
-alone says may change with a threshold that a reader moves."""
+REASONS = ("", "uncertain", "disagree", "stain", *QUALITY_REASONS)
+"""Why a tile is in state uncertain: its u is above the threshold; Wise and Wiped name different classes; its class
+changes where it is stained a little otherwise; or its image quality is bad. Where several hold, the last of these is
+named: image quality is what a person can see, and only what u alone says may change with a threshold that a reader
+moves."""
 
 
 @dataclass(frozen=True)

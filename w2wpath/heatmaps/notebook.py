@@ -34,6 +34,8 @@ class Said:
         (m,) uint16 passes of Wise.
     wise
         (m,) int16 class that Wise names.
+    hinges
+        (m,) bool: whether the class changes where a tile is stained otherwise; not asked where it is uncertain anyway.
     quality_nf, stain_nf
         (m, f) float32 image-quality features, and statistics of the slide's domain.
     read
@@ -45,6 +47,7 @@ class Said:
     epistemic: NDArray[np.float32]
     draws: NDArray[np.uint16]
     wise: NDArray[np.int16]
+    hinges: NDArray[np.bool_]
     quality_nf: NDArray[np.float32]
     stain_nf: NDArray[np.float32]
     read: NDArray[np.bool_]
@@ -58,6 +61,7 @@ class Said:
             np.zeros(m, dtype=np.float32),
             np.zeros(m, dtype=np.uint16),
             np.zeros(m, dtype=np.int16),
+            np.zeros(m, dtype=np.bool_),
             np.zeros((m, len(FEATURES)), dtype=np.float32),
             np.zeros((m, len(STATISTICS) - 1), dtype=np.float32),
             np.zeros(m, dtype=np.bool_),

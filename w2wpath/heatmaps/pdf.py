@@ -78,7 +78,7 @@ def _first(maps: Maps, facts: Facts, picture: Picture | None) -> Figure:
         f"{_count(maps, CONFIDENT)} tiles confident, {_count(maps, UNCERTAIN)} uncertain, "
         f"{_count(maps, NOT_ANALYSED)} not analysed ({int(maps.unread.sum())} of them could not be read)",
         f"a tile is uncertain where u is above {maps.threshold:.4g},",
-        "the two networks disagree, or its image quality is bad",
+        "the two networks disagree, its class changes with the stain, or its image quality is bad",
     ]
     _text(page, MARGIN_IN, 1.3, lines)
     return page

@@ -22,6 +22,7 @@ from w2wpath.frames import um
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, UNCERTAIN, Maps
 from w2wpath.qupath.colours import class_colours
 from w2wpath.w2wnet.domain import Domain
+from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
 
 COLUMN_IN, PANEL_WIDTH_IN, PANEL_HEIGHT_IN = 5.0, 4.7, 8.0
 ABOVE_IN, BELOW_IN, LEGEND_LINE_IN, WARNING_LINE_IN = 0.75, 1.1, 0.24, 0.2
@@ -187,7 +188,9 @@ def class_legend(axis: Any, maps: Maps, opacity: float) -> None:
     handles = [Patch(facecolor=_rgba(colours[name], opacity)) for name in maps.classes]
     handles.append(Patch(facecolor="white", edgecolor=HATCH_COLOUR, hatch=HATCH))
     labels = [f"{name} {share:.0%}" for name, share in zip(maps.classes, shares, strict=True)]
-    seen = " or image quality" if (maps.reason > REASONS.index("uncertain")).any() else ""
+    also = {"disagree": "networks disagree", "stain": "stain", **dict.fromkeys(QUALITY_REASONS, "image quality")}
+    found = dict.fromkeys(also[name] for name in REASONS[2:] if (maps.reason == REASONS.index(name)).any())
+    seen = "".join(f", {words}" for words in found)
     labels.append(f"uncertain (u > {maps.threshold:.2f}{seen}) {doubtful:.0%}")
     legend = axis.legend(
         handles,

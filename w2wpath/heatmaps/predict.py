@@ -109,6 +109,10 @@ class Reader(Protocol):
         """What slides look like that the model was trained on; None where it cannot tell."""
         ...
 
+    def hinges_on_stain(self, images: NDArray[np.uint8], classes_n: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Tell which tiles (n, h, w, 3) get another class than `classes_n` (n,) where stained a little otherwise."""
+        ...
+
     def predict(
         self, images: NDArray[np.uint8], *, draws: int, seed: int, around: float | None
     ) -> tuple[NDArray[np.float32], Uncertain]:
@@ -196,6 +200,8 @@ def read_slide(
                 # the masks depend on the place of the batch only, so a run can be repeated and taken up again
                 whole = [tile for tile in batch if tile is not None]
                 _read(model, whole, said, rows, draws, start, threshold if adaptive else None)
+                if settings.stain:
+                    _try_stains(model, whole, said, rows, threshold)
             step(len(batch), "")
             if notebook is not None:
                 notebook.keep(said, start + len(batch))
@@ -274,6 +280,16 @@ def _read(
     said.read[rows] = True
 
 
+def _try_stains(model: Reader, tiles: Sequence[Seen], said: Said, rows: NDArray[np.intp], threshold: float) -> None:
+    """Fill in whether classes hinge on the stain, for the tiles that the networks are sure of."""
+    classes_n = said.probs_nk[rows].argmax(axis=1)
+    sure = np.flatnonzero((said.u[rows] <= threshold) & (classes_n == said.wise[rows]))
+    if sure.size:
+        said.hinges[rows[sure]] = model.hinges_on_stain(
+            np.stack([tiles[i].pixels for i in sure.tolist()]), classes_n[sure]
+        )
+
+
 def _maps(
     slide: Slide,
     slide_mpp: float,
@@ -324,6 +340,7 @@ def _reasons(said: Said, threshold: float, reference: Reference | None) -> NDArr
     """Return the reason (m,) of each tile that was to be read; the later ones here go before the earlier."""
     reason = np.where(said.u > threshold, REASONS.index("uncertain"), 0).astype(np.uint8)
     reason[said.probs_nk.argmax(axis=1) != said.wise] = REASONS.index("disagree")
+    reason[said.hinges] = REASONS.index("stain")
     if reference is not None and said.read.any():
         quality = judge(said.quality_nf[said.read], np.zeros(int(said.read.sum()), dtype=np.intp), reference)
         bad = np.flatnonzero(said.read)[quality.bad_n]

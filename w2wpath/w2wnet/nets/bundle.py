@@ -26,6 +26,7 @@ from w2wpath.w2wnet.nets.data import Batches, Normalisation
 from w2wpath.w2wnet.nets.device import choose_compute
 from w2wpath.w2wnet.nets.mcdropout import inject
 from w2wpath.w2wnet.nets.readme import model_facts
+from w2wpath.w2wnet.nets.stability import restained
 from w2wpath.w2wnet.quality import Reference
 
 NETS = ("wise", "wiped")
@@ -166,6 +167,18 @@ class Model:
         if around is None:
             return probs, fixed_draws(draw, n, k, draws=draws)
         return probs, adaptive_draws(draw, n, k, threshold=around, draws=draws)
+
+    def hinges_on_stain(self, images: NDArray[np.uint8], classes_n: NDArray[np.integer]) -> NDArray[np.bool_]:
+        """Tell which tiles (n, tile_px, tile_px, 3) get another class than `classes_n` (n,) where stained otherwise.
+
+        See :mod:`w2wpath.w2wnet.nets.stability`; `classes_n` is what :meth:`predict` makes most probable.
+        """
+        hinges = np.zeros(len(images), dtype=np.bool_)
+        if len(images):
+            for changed in restained(torch.from_numpy(images).to(self._compute.device)):
+                said = self._said("wiped", self._batch("wiped", changed.cpu().numpy()), self.card.temperature)
+                hinges |= said.argmax(axis=1) != classes_n
+        return hinges
 
     def _batch(self, name: str, images: NDArray[np.uint8]) -> Tensor:
         normalisation = Normalisation(self.card.mean[name], self.card.std[name])  # type: ignore[index]
