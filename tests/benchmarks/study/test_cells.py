@@ -10,7 +10,7 @@ import pytest
 
 from tests.benchmarks.study.conftest import cells, run
 from tests.w2wnet.conftest import FakeLearner, shown
-from w2wpath.benchmarks.study.cells import WiseCell, Work, is_made, read_net, read_wise
+from w2wpath.benchmarks.study.cells import WiseCell, Work, is_made, make, read_net, read_wise
 from w2wpath.benchmarks.study.judging import judged
 from w2wpath.benchmarks.study.run import Study, open_study
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
@@ -45,6 +45,17 @@ def test_a_cell_is_bound_to_what_can_change_it(finished: Path) -> None:
     # what judges later, or has no use here, or computes the same elsewhere
     assert is_made(changed(wise, doubt_below=None, quality=False, threshold="centroid", loader_workers=2))
     assert is_made(changed(net, label_weight=0.0, dropout_scope="all", tracker="exact"))
+
+
+def test_a_cell_that_is_there_is_not_made_again_where_a_scheduler_runs_its_task_twice(finished: Path) -> None:
+    study = opened(finished)
+    for work in (study.wise_work("recommended", (0, 0)), study.net_work("all", (0, 0))):
+        before = work.path.read_bytes()
+        assert make(work) == 0.0
+        assert work.path.read_bytes() == before
+        work.path.unlink()
+        assert make(work) > 0.0
+        assert is_made(work)
 
 
 def test_a_setting_that_came_later_had_its_default(finished: Path) -> None:

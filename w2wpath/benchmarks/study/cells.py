@@ -141,7 +141,9 @@ def is_made(work: Work) -> bool:
 
 
 def make(work: Work, progress: Progress | None = None) -> float:
-    """Train what the cell needs and write it; return the seconds that it took.
+    """Train what the cell needs and write it; return the seconds that it took, 0 where it is there already.
+
+    A scheduler that loses a worker runs its finished tasks again, and the cells of those are there.
 
     Raises
     ------
@@ -150,6 +152,8 @@ def make(work: Work, progress: Progress | None = None) -> float:
     DiskError
         There is no room.
     """
+    if is_made(work):
+        return 0.0
     # torch enters here, in the process that trains
     from w2wpath.w2wnet.nets.device import use_threads
     from w2wpath.w2wnet.nets.training import Tiles
