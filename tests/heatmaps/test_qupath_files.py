@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from w2wpath.frames import Frame
 from w2wpath.heatmaps.qupath_files import cividis_tsv, groovy
+from w2wpath.w2wnet.domain import Domain
 
 FRAME = Frame("qupath", 10, 20, 3000, 2000)
 
@@ -47,6 +48,16 @@ def test_the_script_loads_the_tiles_and_shows_the_first_class_from_0_to_1() -> N
 def test_the_script_refuses_an_image_of_another_size_than_the_turned_frame() -> None:
     script = groovy("a", ("Tumor",), Frame("qupath-rot90", 10, 20, 3000, 2000, 1))
     assert "if (Math.abs(server.getWidth() - 2000) > 2 || Math.abs(server.getHeight() - 3000) > 2)" in script
+
+
+def test_the_script_says_where_a_slide_is_out_of_domain() -> None:
+    outside = Domain(False, 1.5, ("eosin 0.9, training slides 0.40 ± 0.02",))
+    script = groovy("a", ("Tumor",), FRAME, outside)
+    assert script.splitlines()[-1] == (
+        "println('Out of domain: eosin 0.9, training slides 0.40 \\u00b1 0.02. "
+        "What the model says of this slide may be wrong everywhere.')"
+    )
+    assert groovy("a", ("Tumor",), FRAME, Domain(True, 0.5)) == groovy("a", ("Tumor",), FRAME)
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tifffile
 from PIL import Image
 from shapely import box, unary_union
 from shapely.geometry import mapping, shape
@@ -49,7 +50,8 @@ def test_all_files_are_made_and_nothing_is_left_over(made: Heatmap) -> None:
 
 def test_the_table_has_every_tile_with_the_numbers_of_the_maps(made: Heatmap) -> None:
     rows = list(csv.DictReader(io.StringIO(named(made, "tiles.csv").read_text("utf-8"))))
-    assert list(rows[0]) == ["x0", "y0", "side0", "state", "reason", "class", "P(Stroma)", "P(Tumor)", "u", "epistemic"]
+    says = ["state", "reason", "class", "P(Stroma)", "P(Tumor)", "u", "epistemic", "domain"]
+    assert list(rows[0]) == ["x0", "y0", "side0", *says]
     assert len(rows) == SEEN.size
     for row, seen, state in zip(rows, SEEN.ravel(), state_of(SEEN.ravel()), strict=True):
         assert (row["side0"], row["state"]) == (str(PX), STATES[state])
@@ -347,5 +349,9 @@ def test_a_slide_unlike_the_training_slides_is_called_out_of_domain_everywhere(t
     outlines_say = json.loads(named(made, "regions.geojson").read_bytes())["w2wpath"]["domain"]
     tiles_say = json.loads(gzip.decompress(named(made, "geojson.gz").read_bytes()))["w2wpath"]["domain"]
     assert outlines_say == tiles_say == made.summary["domain"]
+    assert ",outside" in named(made, "tiles.csv").read_text("utf-8").splitlines()[1]
+    assert "println('Out of domain: haematoxylin " in named(made, "groovy").read_text("utf-8")
+    with tifffile.TiffFile(named(made, "ome.tif")) as file:
+        assert words in html.unescape(file.ome_metadata or "")
     assert words in html.unescape(named(made, "report.html").read_text("utf-8"))
     assert read_maps(named(made, "maps.zarr"))[1].domain == made.facts.domain

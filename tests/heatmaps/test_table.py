@@ -13,26 +13,30 @@ from hypothesis import strategies as st
 from tests.heatmaps.test_store import any_maps
 from w2wpath.heatmaps.maps import REASONS, STATES, Maps
 from w2wpath.heatmaps.table import tiles_csv
+from w2wpath.w2wnet.domain import Domain
 
 
-def by_the_writer(maps: Maps) -> str:
+def by_the_writer(maps: Maps, where: str) -> str:
     text = io.StringIO()
     lines = csv.writer(text, lineterminator="\n")
-    says = ["state", "reason", "class", *(f"P({name})" for name in maps.classes), "u", "epistemic"]
+    says = ["state", "reason", "class", *(f"P({name})" for name in maps.classes), "u", "epistemic", "domain"]
     lines.writerow(["x0", "y0", "side0", *says])
     for i, best in enumerate(maps.predicted):
-        where = [maps.x0[i], maps.y0[i], maps.side0, STATES[maps.state[i]], REASONS[maps.reason[i]]]
+        at = [maps.x0[i], maps.y0[i], maps.side0, STATES[maps.state[i]], REASONS[maps.reason[i]]]
         numbers = [*maps.probs_nk[i], maps.u[i], maps.epistemic[i]]
         said = ["", *[""] * len(numbers)] if best < 0 else [maps.classes[best], *(f"{x:.4f}" for x in numbers)]
-        lines.writerow([*where, *said])
+        lines.writerow([*at, *said, where])
     return text.getvalue()
 
 
-@given(maps=any_maps(), names=st.sampled_from([None, 'a,"b"\n']))
-def test_the_table_is_what_the_csv_writer_would_write(maps: Maps, names: str | None) -> None:
+DOMAINS = {"": None, "inside": Domain(True, 0.5), "outside": Domain(False, 1.5, ("eosin",))}
+
+
+@given(maps=any_maps(), names=st.sampled_from([None, 'a,"b"\n']), where=st.sampled_from(sorted(DOMAINS)))
+def test_the_table_is_what_the_csv_writer_would_write(maps: Maps, names: str | None, where: str) -> None:
     if names is not None:
         maps = replace(maps, classes=tuple(f"{names}{i}" for i in range(len(maps.classes))))
-    assert tiles_csv(maps) == by_the_writer(maps)
+    assert tiles_csv(maps, DOMAINS[where]) == by_the_writer(maps, where)
 
 
 def test_a_table_of_many_parts_has_every_row_once() -> None:
@@ -59,5 +63,5 @@ def test_a_table_of_many_parts_has_every_row_once() -> None:
         unread=zeros.astype(np.bool_),
     )
     lines = tiles_csv(maps).splitlines()
-    assert lines[0] == "x0,y0,side0,state,reason,class,P(A),u,epistemic"
-    assert lines[1:] == [f"{x},0,1,not analysed,,,,," for x in range(n)]
+    assert lines[0] == "x0,y0,side0,state,reason,class,P(A),u,epistemic,domain"
+    assert lines[1:] == [f"{x},0,1,not analysed,,,,,," for x in range(n)]

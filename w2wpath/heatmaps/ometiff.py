@@ -66,6 +66,7 @@ def _metadata(maps: Maps, facts: Facts) -> dict[str, Any]:
     return {
         "axes": "CYX",
         "Name": _printable(f"{facts.slide}: w2wpath heatmap, research use only"),
+        "Description": _printable("" if facts.domain is None else facts.domain.words),
         # stated, since it would be another in every run
         "UUID": str(uuid.uuid5(TILE_NAMESPACE, f"{facts.fingerprint} heatmap")),
         "Channel": {

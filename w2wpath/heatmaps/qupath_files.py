@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import matplotlib
 
 from w2wpath.frames import Frame
+from w2wpath.w2wnet.domain import Domain
 
 _SIZE_SLACK_PX = 2
 _SCRIPT = """\
@@ -48,10 +49,10 @@ def options = getCurrentViewer().getOverlayOptions()
 options.setMeasurementMapper(mapper)
 options.setFillDetections(true)
 options.setOpacity(0.5f)
-"""
+{warning}"""
 
 
-def groovy(stem: str, classes: Sequence[str], frame: Frame) -> str:
+def groovy(stem: str, classes: Sequence[str], frame: Frame, domain: Domain | None = None) -> str:
     """Return ``qupath_load.groovy``: a script that imports ``<stem>.geojson.gz`` and shows P of the first class.
 
     The scale of its colours is fixed at 0 to 1. It stops with words where the open image has not the size of `frame`,
@@ -59,12 +60,18 @@ def groovy(stem: str, classes: Sequence[str], frame: Frame) -> str:
 
     Parameters
     ----------
+    domain
+        Whether the slide looks like the training slides: if not, the script says so.
     classes
         Class names in the order of probabilities, at least one.
     frame
         Frame that the tiles were written for.
     """
     width, height = frame.size
+    warning = ""
+    if domain is not None and not domain.inside:
+        # the log, since the class of dialogs has moved between versions
+        warning = f"\nprintln({_quoted(domain.words)})\n"
     return _SCRIPT.format(
         file=_quoted(f"{stem}.geojson.gz"),
         measurement=_quoted(f"w2w P({classes[0]}) confident"),
@@ -72,6 +79,7 @@ def groovy(stem: str, classes: Sequence[str], frame: Frame) -> str:
         width=width,
         height=height,
         slack=_SIZE_SLACK_PX,
+        warning=warning,
     )
 
 

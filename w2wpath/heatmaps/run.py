@@ -229,8 +229,8 @@ def _write(
     write_regions(scratch / f"{stem}.regions.geojson", qupath_regions(maps, facts.frame, facts.fingerprint), about)
     write_maps(scratch / f"{stem}.maps.zarr", maps, facts)
     write_ometiff(scratch / f"{stem}.heatmap.ome.tif", maps, facts)
-    (scratch / f"{stem}.tiles.csv").write_text(tiles_csv(maps), "utf-8")
-    (scratch / f"{stem}.qupath_load.groovy").write_text(groovy(stem, maps.classes, facts.frame), "utf-8")
+    (scratch / f"{stem}.tiles.csv").write_text(tiles_csv(maps, facts.domain), "utf-8")
+    (scratch / f"{stem}.qupath_load.groovy").write_text(groovy(stem, maps.classes, facts.frame, facts.domain), "utf-8")
     title = f"{facts.slide}: research use only"
     picture = overlay_png(maps, slide.thumbnail(THUMBNAIL_PX), title, opacity=settings.opacity, domain=facts.domain)
     (scratch / f"{stem}.overlay.png").write_bytes(picture)

@@ -11,13 +11,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.heatmaps.maps import NOT_ANALYSED, REASONS, STATES, Maps
+from w2wpath.w2wnet.domain import Domain
 
 _MANY = 1 << 14
 
 
-def tiles_csv(maps: Maps) -> str:
-    """Return a CSV of every tile; x0, y0, side0 are level-0 pixels of the slide frame, cells empty if not analysed."""
-    says = ["state", "reason", "class", *(f"P({name})" for name in maps.classes), "u", "epistemic"]
+def tiles_csv(maps: Maps, domain: Domain | None = None) -> str:
+    """Return a CSV of every tile; x0, y0, side0 are level-0 pixels of the slide frame, cells empty if not analysed.
+
+    Column domain says of the whole slide, in every row, whether it is ``inside`` or ``outside``; empty if not known.
+    """
+    says = ["state", "reason", "class", *(f"P({name})" for name in maps.classes), "u", "epistemic", "domain"]
+    where = "" if domain is None else "inside" if domain.inside else "outside"
     text = io.StringIO()
     csv.writer(text, lineterminator="\n").writerow(["x0", "y0", "side0", *says])
     # only names can need quotes, and there are few of them: rows are joined from cells that are ready
@@ -42,7 +47,7 @@ def tiles_csv(maps: Maps) -> str:
         )
         text.writelines(
             f"{x},{y},{maps.side0},{states[state]},{reasons[reason]},"
-            f"{classes[first] + form % tuple(values) if there else blank}\n"
+            f"{classes[first] + form % tuple(values) if there else blank},{where}\n"
             for x, y, state, reason, first, there, values in rows
         )
     return text.getvalue()

@@ -155,6 +155,7 @@ def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.long
 def test_expected_figures_are_met_and_a_change_is_told(finished: Path) -> None:
     expected, heard = finished / "expected.json", Heard()
     assert run(finished, report_only=True, expect=expected, check=expected, progress=heard).failed == {}
