@@ -92,9 +92,9 @@ def test_settings_that_the_model_cannot_be_used_with_are_refused_at_once(
 
 
 def test_a_slide_out_of_domain_says_so_in_the_table(tmp_path: Path, slides: list[SlideEntry]) -> None:
-    odd = DomainReference(centre=(9.0, 0.0, 0.0, 0.0, -1.0), spread=(0.1, 9.0, 9.0, 9.0, 1.0), slides=9)
+    odd = DomainReference(centre=(9.0, *[0.0] * 7, -1.0), spread=(0.1, *[9.0] * 8), slides=9)
     found = read(slides[:1], tmp_path / "out", ColourReader(domain=odd))
     assert found[0].out_of_domain
     (row,) = csv.DictReader((tmp_path / "out" / "slides.csv").read_text("utf-8").splitlines())
-    assert row["domain"].startswith("outside: haematoxylin ")
+    assert row["domain"].startswith("outside: density in red ")
     assert not read(slides[:1], tmp_path / "plain")[0].out_of_domain

@@ -331,4 +331,6 @@ def test_a_slide_is_compared_with_the_training_slides_by_its_tissue(tmp_path: Pa
     pale = save_svs(tmp_path / "pale.svs", 255 - (255 - textured(np.zeros((5, 6), dtype=bool))) // 2, mpp=0.5)
     outside = reading(pale, ColourReader(domain=reference)).domain
     assert outside is not None
-    assert [words.split()[0] for words in outside.unusual] == ["haematoxylin", "eosin", "residue"]
+    assert {" ".join(words.split()[:3]) for words in outside.unusual} >= {
+        f"density in {name}" for name in ("red", "green", "blue")
+    }

@@ -339,18 +339,18 @@ def test_annotations_that_are_not_there_are_refused_before_anything_is_read(tmp_
 
 
 def test_a_slide_unlike_the_training_slides_is_called_out_of_domain_everywhere(tmp_path: Path) -> None:
-    odd = DomainReference(centre=(9.0, 9.0, 9.0, 0.0, -1.0), spread=(0.1, 0.1, 0.1, 9.0, 1.0), slides=9)
+    odd = DomainReference(centre=(9.0, *[0.0] * 7, -1.0), spread=(0.1, *[9.0] * 8), slides=9)
     made = heatmap(save_slide(tmp_path / "a.svs"), ColourReader(domain=odd), tmp_path / "out")
     assert made.facts.domain is not None
     words = made.facts.domain.words
-    assert words.startswith("Out of domain: haematoxylin ")
+    assert words.startswith("Out of domain: density in red ")
     assert made.summary["domain"]["inside"] is False
     assert json.loads(named(made, "summary.json").read_text("utf-8"))["domain"] == made.summary["domain"]
     outlines_say = json.loads(named(made, "regions.geojson").read_bytes())["w2wpath"]["domain"]
     tiles_say = json.loads(gzip.decompress(named(made, "geojson.gz").read_bytes()))["w2wpath"]["domain"]
     assert outlines_say == tiles_say == made.summary["domain"]
     assert ",outside" in named(made, "tiles.csv").read_text("utf-8").splitlines()[1]
-    assert "println('Out of domain: haematoxylin " in named(made, "groovy").read_text("utf-8")
+    assert "println('Out of domain: density in red " in named(made, "groovy").read_text("utf-8")
     with tifffile.TiffFile(named(made, "ome.tif")) as file:
         assert words in html.unescape(file.ome_metadata or "")
     assert words in html.unescape(named(made, "report.html").read_text("utf-8"))

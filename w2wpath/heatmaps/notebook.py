@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from w2wpath.errors import writing
 from w2wpath.provenance import write_whole
-from w2wpath.w2wnet.domain import STATISTICS
+from w2wpath.w2wnet.domain import OF_TILE
 from w2wpath.w2wnet.quality import FEATURES
 
 KEPT_EVERY_S = 20.0
@@ -63,7 +63,7 @@ class Said:
             np.zeros(m, dtype=np.int16),
             np.zeros(m, dtype=np.bool_),
             np.zeros((m, len(FEATURES)), dtype=np.float32),
-            np.zeros((m, len(STATISTICS) - 1), dtype=np.float32),
+            np.zeros((m, OF_TILE), dtype=np.float32),
             np.zeros(m, dtype=np.bool_),
         )
 

@@ -26,21 +26,43 @@ from w2wpath.w2wnet.quality import measure as measure_quality
 
 Floats = NDArray[np.float64]
 Statistics = tuple[
-    Literal["haematoxylin"], Literal["eosin"], Literal["residue"], Literal["sharpness"], Literal["um per pixel"]
+    Literal["density in red"],
+    Literal["density in green"],
+    Literal["density in blue"],
+    Literal["contrast in red"],
+    Literal["contrast in blue"],
+    Literal["hue, red to green"],
+    Literal["hue, blue to green"],
+    Literal["sharpness"],
+    Literal["um per pixel"],
 ]
-STATISTICS: Statistics = ("haematoxylin", "eosin", "residue", "sharpness", "um per pixel")
-"""Amounts of the two stains and of what they do not explain, over the stained pixels of a tile (Ruifrok and Johnston
-2001); the image-quality feature focus; log2 of the slide's own um per level-0 pixel."""
-ALPHA = 0.01
-"""Share of slides like the training slides that are called out of domain, for normal laws; at most 5 % are allowed."""
+STATISTICS: Statistics = (
+    "density in red",
+    "density in green",
+    "density in blue",
+    "contrast in red",
+    "contrast in blue",
+    "hue, red to green",
+    "hue, blue to green",
+    "sharpness",
+    "um per pixel",
+)
+"""Over the stained pixels of a tile: mean optical density of each channel, which holds how much there is of each stain;
+its standard deviation, which grows with the stain as much and differs less from slide to slide; logarithms of ratios of
+the densities, which hold the colour whatever its strength. Then the image-quality feature focus, and log2 of the
+slide's own um per level-0 pixel."""
+OF_TILE = len(STATISTICS) - 1
+"""Statistics that are measured on tiles."""
+ALPHA = 0.05
+"""Largest share of slides like the training slides that may be called out of domain, for normal laws; since statistics
+go together, fewer are."""
 FEWEST_SLIDES = 4
 """With fewer training slides their spread says nothing, and a model has no reference."""
-_LEAST_SPREAD = (0.02, 0.02, 0.02, 0.1, 0.4)
+_LEAST_SPREAD = (0.02, 0.02, 0.02, 0.02, 0.02, 0.05, 0.05, 0.1, 0.4)
 """Slides of one scanner and one day are no reason to refuse what nobody could tell from them: a spread is at least
 this. A factor of 2 in um per pixel is 1 here: scans at 20x and 40x, read at one scale, are no reason."""
-_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
-"""Optical density of haematoxylin, eosin and residue in R, G, B (Ruifrok and Johnston 2001)."""
-_UNMIX = np.linalg.inv(_STAINS / np.linalg.norm(_STAINS, axis=1, keepdims=True))
+_FAINT = 1e-3
+"""Optical density below which no ratio is formed."""
 _CHUNK_PIXELS = 1 << 20
 _DENSITY = (-np.log10((np.arange(256, dtype=np.float32) + 1.0) / 256.0)).astype(np.float32)
 
@@ -85,15 +107,15 @@ class DomainReference(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     statistics: Statistics = STATISTICS
-    centre: tuple[float, float, float, float, float]
-    spread: tuple[float, float, float, float, float]
+    centre: tuple[float, float, float, float, float, float, float, float, float]
+    spread: tuple[float, float, float, float, float, float, float, float, float]
     slides: int = Field(ge=FEWEST_SLIDES)
 
     @classmethod
     def learn(
         cls, features_nf: NDArray[np.floating], slide_n: NDArray[np.integer], slide_mpp: Mapping[int, float]
     ) -> DomainReference | None:
-        """Learn from the features (n, 4) of training tiles on slides `slide_n` (n,); None with too few slides.
+        """Learn from the features (n, 8) of training tiles on slides `slide_n` (n,); None with too few slides.
 
         Parameters
         ----------
@@ -113,7 +135,7 @@ class DomainReference(BaseModel):
         return cls(centre=tuple(values.mean(axis=0).tolist()), spread=tuple(spread.tolist()), slides=len(slides))
 
     def judge(self, features_nf: NDArray[np.floating], slide_mpp: float) -> Domain:
-        """Judge a slide by the features (n, 4) of its tiles and its um per level-0 pixel; no tile is no evidence.
+        """Judge a slide by the features (n, 8) of its tiles and its um per level-0 pixel; no tile is no evidence.
 
         Raises
         ------
@@ -146,30 +168,33 @@ class DomainReference(BaseModel):
 
 
 def measure(images: NDArray[np.uint8], focus_n: NDArray[np.floating] | None = None) -> NDArray[np.float32]:
-    """Measure haematoxylin, eosin, residue and sharpness (n, 4) of tiles (n, h, w, 3) uint8 RGB.
+    """Measure the statistics of tiles (n, h, w, 3) uint8 RGB, all but the last: (n, 8), sharpness the last of them.
 
     Parameters
     ----------
     focus_n
         (n,) the image-quality feature focus, where it has been measured already.
 
-    A tile without stained pixels has no stain; its amounts are 0.
+    A tile without stained pixels has no density, contrast or hue; these are 0.
     """
     if focus_n is None:
         focus_n = measure_quality(images)[:, 0]
     chunk = max(1, _CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
     parts = [_stains(images[i : i + chunk]) for i in range(0, len(images), chunk)]
-    stains = np.concatenate(parts) if parts else np.empty((0, 3), dtype=np.float32)
+    stains = np.concatenate(parts) if parts else np.empty((0, OF_TILE - 1), dtype=np.float32)
     return np.column_stack([stains, focus_n]).astype(np.float32)
 
 
 def _stains(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     # every second pixel in both directions: a mean over some thousand pixels does not need the rest
     density = _DENSITY[images[:, ::2, ::2]]
-    stained = density.mean(axis=3) > STAINED_OD
-    count = np.maximum(stained.sum(axis=(1, 2)), 1)
-    mean = np.einsum("nhwc,nhw->nc", density, stained.astype(np.float32)) / count[:, None]
-    return np.asarray(mean @ _UNMIX, dtype=np.float32)
+    stained = (density.mean(axis=3) > STAINED_OD).astype(np.float32)
+    count = np.maximum(stained.sum(axis=(1, 2)), 1)[:, None]
+    mean = np.einsum("nhwc,nhw->nc", density, stained) / count
+    square = np.einsum("nhwc,nhwc,nhw->nc", density, density, stained) / count
+    spread = np.sqrt(np.maximum(square - mean**2, 0.0))
+    red, green, blue = np.log(np.maximum(mean, _FAINT)).T
+    return np.column_stack([mean, spread[:, [0, 2]], red - green, blue - green]).astype(np.float32)
 
 
 def _of_slide(features_nf: NDArray[np.floating], slide_mpp: float) -> Floats:
