@@ -29,7 +29,7 @@ def call(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Call:
 
 
 def test_it_says_which_slide_is_which(call: Call) -> None:
-    said = call("out", "--zip", "for you.zip")
+    said = call("out", "--zip", "-o", "for you.zip")
     assert said.exit_code == 0, said.output
     assert said.stdout.splitlines() == [
         "in the zip  slide",
@@ -39,6 +39,11 @@ def test_it_says_which_slide_is_which(call: Call) -> None:
         "Keep the list above: nothing in the zip leads back. Look at the slides for what is on the glass.",
     ]
     assert Path("for you.zip").is_file()
+
+
+def test_without_a_name_the_zip_lies_beside_the_folder(call: Call) -> None:
+    assert call("out/", "--zip").exit_code == 0
+    assert Path("out.zip").is_file()
 
 
 def test_what_is_missing_is_a_warning_and_exit_code_3(call: Call) -> None:

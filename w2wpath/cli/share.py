@@ -16,7 +16,10 @@ SKIPPED = 3
 
 def run(
     out: Annotated[Path, typer.Argument(help="Folder made by `w2wpath heatmap`.")] = Path("out"),
-    target: Annotated[Path, typer.Option("--zip", metavar="FILE.zip", help="File to write.")] = Path("heatmaps.zip"),
+    as_zip: Annotated[bool, typer.Option("--zip", help="Pack into a zip; there is no other form.")] = True,
+    target: Annotated[
+        Path | None, typer.Option("-o", "--target", help="Zip to write. [default: OUT.zip beside the folder]")
+    ] = None,
     keep_names: Annotated[
         bool, typer.Option("--keep-names", help="Keep file names, paths and command lines as they are.")
     ] = False,
@@ -29,6 +32,7 @@ def run(
     """
     from w2wpath.heatmaps.share import share
 
+    target = target or out.resolve().with_name(f"{out.resolve().name}.zip")
     made = share(out, target, keep_names=keep_names, progress=make_progress())
     if as_json:
         tell_json({"zip": str(target), "files": list(made.files), "slides": made.slides, "skipped": list(made.skipped)})
