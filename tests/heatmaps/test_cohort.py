@@ -13,7 +13,7 @@ from tests.conftest import file_bytes
 from tests.heatmaps.made import SEEN, ColourReader, save_slide
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ModelError
-from w2wpath.heatmaps.cohort import Outcome, heatmaps
+from w2wpath.heatmaps.cohort import Job, Outcome, heatmaps, read_one
 from w2wpath.tiles.entries import SlideEntry
 from w2wpath.w2wnet.domain import DomainReference
 
@@ -77,6 +77,31 @@ def test_processes_read_the_same(tmp_path: Path, slides: list[SlideEntry]) -> No
     ]
     for name in ("a.tiles.csv", "a.geojson.gz", "c.overlay.png"):
         assert (tmp_path / "many" / name).read_bytes() == (tmp_path / "alone" / name).read_bytes()
+
+
+def test_a_process_loads_its_model_once_for_all_its_slides_and_never_an_older_one(
+    tmp_path: Path, slides: list[SlideEntry]
+) -> None:
+    loaded: list[str] = []
+
+    def job(entry: SlideEntry, identity: str, found: str) -> Job:
+        def load() -> ColourReader:
+            loaded.append(found)
+            return ColourReader(identity=found)
+
+        return Job(entry, load, identity, tmp_path / "out", SETTINGS, overwrite=True)
+
+    one, _, two = slides
+    assert [read_one(job(entry, "first", "first")).status for entry in (one, two)] == ["read", "read"]
+    assert loaded == ["first"]
+    assert read_one(job(one, "second", "second")).status == "read"
+    assert loaded == ["first", "second"]
+    failed = read_one(job(one, "third", "fourth"))
+    assert (failed.status, failed.error) == (
+        "failed",
+        f"{one.slide}: the model is another one than when the command began. "
+        "Let it alone until the slides are read, and run the command again.",
+    )
 
 
 def test_settings_that_the_model_cannot_be_used_with_are_refused_at_once(

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from w2wpath.config import HeatmapSettings
-from w2wpath.errors import DiskError, W2wError, writing
+from w2wpath.errors import DiskError, ModelError, W2wError, writing
 from w2wpath.heatmaps.predict import Reader
 from w2wpath.heatmaps.run import ENDINGS, SUMMARY, heatmap, job_key, refuse
 from w2wpath.progress import Progress, Silent
@@ -30,6 +30,8 @@ class Job:
     entry: SlideEntry
     load: Callable[[], Reader]
     """Loads the model where the task runs; can be pickled."""
+    identity: str
+    """Of the model: a worker that lives on must not take an older one for it."""
     out: Path
     settings: HeatmapSettings
     overwrite: bool
@@ -91,10 +93,10 @@ def heatmaps(
         There is no room; slides finished before stay.
     """
     progress = progress or Silent()
-    jobs = [Job(entry, load, out, settings, overwrite) for entry in entries]
-    alone = scheduler is None and (workers <= 1 or len(jobs) <= 1)
     model = load()  # here too where others read: what is wrong with it is said before anything begins
     refuse(model, settings)
+    jobs = [Job(entry, load, model.identity, out, settings, overwrite) for entry in entries]
+    alone = scheduler is None and (workers <= 1 or len(jobs) <= 1)
     task: Callable[[Job], Outcome] = partial(_read, model=model, progress=progress) if alone else read_one
     outcomes: dict[str, Outcome] = {}
     with progress.track("slides", len(jobs)) as step:
@@ -113,20 +115,27 @@ def heatmaps(
 
 def read_one(job: Job) -> Outcome:
     """Do one task in a process of its own; the slide's own faults become an :class:`Outcome`, a full disk raises."""
-    return _read(job, model=_model_of(job.load), progress=Silent())
+    try:
+        return _read(job, model=_model_of(job), progress=Silent())
+    except ModelError as error:
+        return Outcome(job.entry.name, "failed", error=str(error))
 
 
-_MODELS: dict[Callable[[], Reader], Reader] = {}
-"""Models of this process: a worker that takes ten slides loads one once."""
+_MODEL: dict[str, Reader] = {}
+"""The model of this process by its identity: a worker that takes ten slides loads it once."""
 
 
-def _model_of(load: Callable[[], Reader]) -> Reader:
-    # two equal partials are not one key, so only the last is kept
-    known = _MODELS.get(load)
-    if known is None:
-        _MODELS.clear()
-        known = _MODELS[load] = load()
-    return known
+def _model_of(job: Job) -> Reader:
+    if job.identity not in _MODEL:
+        _MODEL.clear()
+        model = job.load()
+        if model.identity != job.identity:
+            raise ModelError(
+                f"{job.entry.slide}: the model is another one than when the command began. "
+                "Let it alone until the slides are read, and run the command again."
+            )
+        _MODEL[job.identity] = model
+    return _MODEL[job.identity]
 
 
 def _read(job: Job, *, model: Reader, progress: Progress) -> Outcome:
