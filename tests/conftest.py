@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import uuid
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,6 +20,8 @@ from hypothesis import settings
 from numpy.typing import NDArray
 from shapely.geometry import mapping
 from shapely.geometry.base import BaseGeometry
+
+from w2wpath.slides.source_tiles import tiled_tiff
 
 ROOT = Path(__file__).resolve().parent.parent
 MakeSlide = Callable[..., Path]
@@ -111,6 +114,18 @@ def write_geojson(path: Path, regions: Iterable[tuple[str | None, BaseGeometry]]
     """Write (class, area) pairs as a QuPath FeatureCollection."""
     features = [feature(name, area) for name, area in regions]
     path.write_text(json.dumps({"type": "FeatureCollection", "features": features}), "utf-8")
+    return path
+
+
+def tear(path: Path, places: set[tuple[int, int]]) -> Path:
+    """Leave nine bytes of blocks of level 0."""
+    page = tiled_tiff(path).levels[0]
+    content = bytearray(path.read_bytes())
+    for column, row in places:
+        tile = row * page.scanned().shape[1] + column
+        start, length = int(page.offsets[tile]), int(page.counts[tile])
+        content[start : start + length] = zlib.compress(b"too short").ljust(length, b"\x00")
+    path.write_bytes(content)
     return path
 
 

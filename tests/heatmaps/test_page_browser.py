@@ -16,8 +16,9 @@ import shapely
 from axe_playwright_python.sync_playwright import Axe
 from numpy.typing import NDArray
 from PIL import Image
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser import CHROMIUM, browser
 from tests.conftest import save_bounded_tiff, save_svs
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PALETTE, PX, SEEN, U_OF, made_maps, picture, state_of
 from tests.heatmaps.pages import EVIL, facts, maps_of, serving, write
@@ -30,23 +31,15 @@ from w2wpath.qupath.colours import class_colours
 from w2wpath.slides.reader import open_slide
 from w2wpath.w2wnet.domain import Domain
 
-CHROMIUM = Path("/usr/bin/chromium")
 if not CHROMIUM.exists():
     pytest.skip(f"the pages are opened with {CHROMIUM}, which is not installed", allow_module_level=True)
+
+__all__ = ["browser"]  # a fixture is found where its name stands
 
 Open = Callable[..., Page]
 STATE = [0, 2, 2, 1, 1, 2, 1, 1, 2, 1, 1, 1, 1, 1, 1, 1, 1, 2]
 REASON = ["", "uncertain", "focus", "", "", "disagree", "", "", "uncertain", *[""] * 8, "uncertain"]
 U = [0, 0.4, 0.1, 0.05, 0.2, 0.1, 0.3, 0, 0.45, 0, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.31]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,7 @@ import shapely
 from numpy.typing import NDArray
 from scipy.ndimage import gaussian_filter
 
-from tests.conftest import save_svs
+from tests.conftest import save_svs, tear
 from tests.heatmaps.made import CLASS_OF, GLASS, PX, SEEN, U_OF, ColourReader, picture, save_slide, state_of
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import ConfigError, MissingMppError, SlideError
@@ -21,7 +20,6 @@ from w2wpath.heatmaps.notebook import Notebook
 from w2wpath.heatmaps.predict import Reading, read_slide
 from w2wpath.progress import Silent
 from w2wpath.slides.reader import open_slide
-from w2wpath.slides.source_tiles import tiled_tiff
 from w2wpath.w2wnet.domain import DomainReference
 from w2wpath.w2wnet.domain import measure as measure_domain
 from w2wpath.w2wnet.quality import Reference, measure
@@ -228,17 +226,6 @@ def test_regions_are_read_instead_of_tissue_where_they_cover_half_a_tile(tmp_pat
     assert np.flatnonzero(maps.state != NOT_ANALYSED).tolist() == [0, 1, 2, 4]
 
 
-def tear(path: Path, *places: tuple[int, int]) -> None:
-    """Leave nine bytes of blocks of level 0."""
-    page = tiled_tiff(path).levels[0]
-    content = bytearray(path.read_bytes())
-    for column, row in places:
-        tile = row * page.scanned().shape[1] + column
-        start, length = int(page.offsets[tile]), int(page.counts[tile])
-        content[start : start + length] = zlib.compress(b"too short").ljust(length, b"\x00")
-    path.write_bytes(content)
-
-
 @pytest.mark.parametrize("seen_px", [PX, 4 * PX])
 def test_tiles_that_cannot_be_decoded_are_not_analysed_and_the_others_are_as_they_would_be(
     tmp_path: Path, seen_px: int
@@ -247,7 +234,7 @@ def test_tiles_that_cannot_be_decoded_are_not_analysed_and_the_others_are_as_the
     seen = np.tile(SEEN, (3, 2)) if seen_px == PX else SEEN
     path = save_slide(tmp_path / "a.svs", seen=seen, side0=seen_px)
     whole = read(path)
-    tear(path, (1, 0))
+    tear(path, {(1, 0)})
     found = reading(path)
     assert found.damaged == (
         f"{path}: level 0, block (1, 0) cannot be decoded (it has 9 of 49152 bytes). "
@@ -266,7 +253,7 @@ def test_tiles_that_cannot_be_decoded_are_not_analysed_and_the_others_are_as_the
 def test_a_slide_none_of_whose_tiles_can_be_decoded_is_an_error(tmp_path: Path) -> None:
     # the thumbnail comes from level 1, which is whole
     path = save_slide(tmp_path / "a.svs", side0=8 * PX)
-    tear(path, *((column, row) for column in range(24) for row in range(16)))
+    tear(path, {(column, row) for column in range(24) for row in range(16)})
     with pytest.raises(SlideError) as caught:
         read(path)
     assert str(caught.value) == (

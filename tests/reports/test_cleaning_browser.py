@@ -11,29 +11,22 @@ from typing import Any
 import numpy as np
 import pytest
 from axe_playwright_python.sync_playwright import Axe
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
+from tests.browser import CHROMIUM, browser
 from tests.decided import decided
 from tests.reports.conftest import CLASSES, RUN, made_decisions, made_store
 from tests.w2wnet.conftest import add_slide, cut_up, new_store, tissue
 from w2wpath.reports.cleaning import write_report
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, REASONS
 
-CHROMIUM = Path("/usr/bin/chromium")
 if not CHROMIUM.exists():
     pytest.skip(f"the reports are opened with {CHROMIUM}, which is not installed", allow_module_level=True)
 
+__all__ = ["browser"]  # a fixture is found where its name stands
+
 Open = Callable[..., Page]
 ALLOWED = ("data:", "blob:")
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    flags = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
-    with sync_playwright() as playwright:
-        launched = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
-        yield launched
-        launched.close()
 
 
 @pytest.fixture(scope="module")

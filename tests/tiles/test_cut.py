@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import threading
 import time
-import zlib
 from collections import Counter
 from collections.abc import Callable
 from fractions import Fraction
@@ -19,13 +18,12 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 
-from tests.conftest import coordinate_image, noise_image, save_bounded_tiff, save_svs
+from tests.conftest import coordinate_image, noise_image, save_bounded_tiff, save_svs, tear
 from tests.contracts.made import bounded_jpeg, jpeg_svs
 from w2wpath.errors import ConfigError, SlideError
 from w2wpath.frames import Scale, source_level
 from w2wpath.slides.contract import Blocks, Slide
 from w2wpath.slides.reader import open_slide
-from w2wpath.slides.source_tiles import tiled_tiff
 from w2wpath.tiles.cut import cut, refuse_source
 
 IMAGE = coordinate_image(640, 512)
@@ -366,18 +364,6 @@ def test_two_cuts_of_one_slide_at_once_do_not_meet(noisy: Path) -> None:
 # damage ---------------------------------------------------------------------------------------------------------------
 
 TORN = {(1, 0), (4, 3), (5, 3)}
-
-
-def tear(path: Path, places: set[tuple[int, int]]) -> Path:
-    """Leave nine bytes of blocks of level 0."""
-    page = tiled_tiff(path).levels[0]
-    content = bytearray(path.read_bytes())
-    for column, row in places:
-        tile = row * page.scanned().shape[1] + column
-        start, length = int(page.offsets[tile]), int(page.counts[tile])
-        content[start : start + length] = zlib.compress(b"too short").ljust(length, b"\x00")
-    path.write_bytes(content)
-    return path
 
 
 def torn_words(path: Path, place: tuple[int, int]) -> str:

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field
 
 from w2wpath.errors import NonFiniteScoreError
-from w2wpath.w2wnet.quality import STAINED_OD
+from w2wpath.w2wnet.quality import CHUNK_PIXELS, DENSITY, STAINED_OD
 from w2wpath.w2wnet.quality import measure as measure_quality
 
 Floats = NDArray[np.float64]
@@ -63,8 +63,6 @@ _LEAST_SPREAD = (0.02, 0.02, 0.02, 0.02, 0.02, 0.05, 0.05, 0.1, 0.4)
 this. A factor of 2 in um per pixel is 1 here: scans at 20x and 40x, read at one scale, are no reason."""
 _FAINT = 1e-3
 """Optical density below which no ratio is formed."""
-_CHUNK_PIXELS = 1 << 20
-_DENSITY = (-np.log10((np.arange(256, dtype=np.float32) + 1.0) / 256.0)).astype(np.float32)
 
 
 @dataclass(frozen=True)
@@ -179,7 +177,7 @@ def measure(images: NDArray[np.uint8], focus_n: NDArray[np.floating] | None = No
     """
     if focus_n is None:
         focus_n = measure_quality(images)[:, 0]
-    chunk = max(1, _CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
+    chunk = max(1, CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
     parts = [_stains(images[i : i + chunk]) for i in range(0, len(images), chunk)]
     stains = np.concatenate(parts) if parts else np.empty((0, OF_TILE - 1), dtype=np.float32)
     return np.column_stack([stains, focus_n]).astype(np.float32)
@@ -187,7 +185,7 @@ def measure(images: NDArray[np.uint8], focus_n: NDArray[np.floating] | None = No
 
 def _stains(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     # every second pixel in both directions: a mean over some thousand pixels does not need the rest
-    density = _DENSITY[images[:, ::2, ::2]]
+    density = DENSITY[images[:, ::2, ::2]]
     stained = (density.mean(axis=3) > STAINED_OD).astype(np.float32)
     count = np.maximum(stained.sum(axis=(1, 2)), 1)[:, None]
     mean = np.einsum("nhwc,nhw->nc", density, stained) / count

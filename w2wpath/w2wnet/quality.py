@@ -40,7 +40,7 @@ SMALLEST_PX = 16
 """Least side of a tile that can be measured."""
 FEW_TILES = 20
 """A slide with fewer tiles than this is judged against the reference only: its median and spread say too little."""
-_CHUNK_PIXELS = 1 << 20
+CHUNK_PIXELS = 1 << 20
 """Pixels measured at a time: the planes of one chunk stay in tens of megabytes."""
 _ENERGY_FLOOR = 1e-5
 """Energy of what rounding to 8 bits leaves of a surface without detail; half of it in the colours of tissue."""
@@ -138,7 +138,7 @@ def measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
             f"images must be (n, h, w, 3) uint8 of at least {SMALLEST_PX} px, "
             f"got {images.dtype} of shape {images.shape}"
         )
-    chunk = max(1, _CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
+    chunk = max(1, CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
     parts = [_measure(images[i : i + chunk]) for i in range(0, len(images), chunk)]
     return np.concatenate(parts) if parts else np.empty((0, len(FEATURES)), dtype=np.float32)
 
@@ -183,7 +183,7 @@ def _z_within_slides(features: Floats, slide_n: NDArray[np.integer], reference: 
 
 
 def _measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    density = _DENSITY[images]
+    density = DENSITY[images]
     grey = density.mean(axis=3)
     halved = _halved(grey)
     energy = [_laplacian_energy(plane) for plane in (grey, halved, _halved(halved))]
@@ -200,7 +200,7 @@ def _measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.stack([focus, background, of_stained(saturation), of_stained(grey)], axis=1).astype(np.float32)
 
 
-_DENSITY = (-np.log10((np.arange(256, dtype=np.float32) + 1.0) / 256.0)).astype(np.float32)
+DENSITY = (-np.log10((np.arange(256, dtype=np.float32) + 1.0) / 256.0)).astype(np.float32)
 """Optical density of each 8-bit value against white."""
 
 
