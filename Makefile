@@ -7,8 +7,9 @@ DATA ?= ../shared/data
 CHAIN ?= chain-crc27
 STUDY ?= study/crc27
 JOBS ?= auto
+BACKBONES := conv5 resnet10t mobilenetv3_small_050
 
-.PHONY: demo test lint check-long chain-crc27 study-small bench-small study-mnist study-cifar10 clean-venv help
+.PHONY: demo test lint check-long chain-crc27 study-small bench-small bench-backbones study-mnist study-cifar10 clean-venv help
 
 help: ## what can be made
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /: /'
@@ -42,6 +43,11 @@ study-small: $(STAMP) ## the small study on the crc27 cohort of the test data; a
 bench-small: $(STAMP) ## the small grids of MNIST and CIFAR-10 of the test data; interrupted ones go on
 	$(BIN)/w2wpath bench run pipelines/mnist/grid-small.toml --data $(DATA) -o bench/mnist-small --workers 2
 	$(BIN)/w2wpath bench run pipelines/cifar10/grid-small.toml --data $(DATA) -o bench/cifar10-small --workers 2
+
+bench-backbones: $(STAMP) ## two sets on three backbones, side by side
+	for name in $(BACKBONES); do $(BIN)/w2wpath bench run pipelines/backbones.toml --backbone $$name --data $(DATA) \
+	  -o bench/backbones-$$name --workers 2 || exit $$?; done
+	$(BIN)/w2wpath bench compare $(BACKBONES:%=bench/backbones-%) -o bench/backbones.md
 
 study-mnist: $(STAMP) ## the grid of MNIST with 3,000 images; hours on two cores, an interrupted one goes on
 	$(BIN)/w2wpath bench run pipelines/mnist/grid-3000.toml --data $(DATA) -o bench/mnist-3000 --workers 2

@@ -35,3 +35,15 @@ def test_a_set_that_fails_gives_exit_code_3(run: Run, tmp_path: Path) -> None:
     said = run("bench", "run", "toy.toml", "--data", "data")
     assert said.code == 3
     assert said.last.startswith("warning: Sp-MNIST-30, seed 0: data/mnist: EMNIST letters is not in this folder. ")
+
+
+def test_grids_of_two_backbones_are_compared(run: Run, tmp_path: Path) -> None:
+    lay_out(tmp_path, SMALL)
+    for more in ((), ("--backbone", "mobilenetv3_small_050")):
+        assert run("bench", "run", "toy.toml", "--data", "data", "--images", "20", *more).code == 0
+    said = run("bench", "compare", "bench/toy-20", "bench/toy-mobilenetv3_small_050-20", "-o", "both.md")
+    assert said.code == 0, said.err
+    assert "|  | conv5 | mobilenetv3_small_050 |" in said.out
+    assert (tmp_path / "both.md").read_text("utf-8") in said.out
+    card = json.loads((tmp_path / "bench/toy-mobilenetv3_small_050-20/cards.jsonl").read_text("utf-8").splitlines()[0])
+    assert (card["settings"]["backbone"], card["training_images"]) == ("mobilenetv3_small_050", 26)

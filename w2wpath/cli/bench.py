@@ -17,6 +17,14 @@ Grid = Annotated[Path, typer.Argument(help="TOML with the tables [clean] and [be
 Out = Annotated[
     Path | None, typer.Option("-o", "--out", help="Folder of the benchmark. [default: bench/ and the TOML's name]")
 ]
+Backbone = Annotated[
+    str | None,
+    typer.Option(help="Another backbone than the TOML's; without -o its name is added to that of the folder."),
+]
+Images = Annotated[
+    int | None,
+    typer.Option(min=2, help="Training images before faults, instead of the TOML's; added to the folder's name too."),
+]
 
 
 @app.command("run")
@@ -24,6 +32,8 @@ def run(
     grid: Grid,
     data: Annotated[Path, typer.Option(help="Folder that holds mnist/ and cifar10/ (others by the TOML).")],
     out: Out = None,
+    backbone: Backbone = None,
+    images: Images = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, each with its share of the cores.")] = 1,
     as_json: options.Json = False,
 ) -> None:
@@ -31,13 +41,15 @@ def run(
 
     What was done before stays, so a grid that was interrupted goes on. Exit code 3: some of it failed.
     """
-    _conduct(grid, out, data, workers, as_json)
+    _conduct(grid, out, data, workers, as_json, backbone=backbone, images=images)
 
 
 @app.command("report")
 def report(
     grid: Grid,
     out: Out = None,
+    backbone: Backbone = None,
+    images: Images = None,
     check: Annotated[
         Path | None, typer.Option(help="Compare with the figures of this expected.json; exit code 1 where they differ.")
     ] = None,
@@ -45,7 +57,22 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Write the report of what is there anew; nothing is trained, and the sources are not needed."""
-    _conduct(grid, out, None, 1, as_json, expect=expect, check=check)
+    _conduct(grid, out, None, 1, as_json, backbone=backbone, images=images, expect=expect, check=check)
+
+
+@app.command("compare")
+def compare(
+    folders: Annotated[list[Path], typer.Argument(help="Folders of grids with different backbones.")],
+    out: Annotated[Path | None, typer.Option("-o", "--out", help="Write the table here too.")] = None,
+) -> None:
+    """Set grids of different backbones side by side, and tell whether the backbone matters."""
+    from w2wpath.benchmarks.bench.compare import compare as compared
+    from w2wpath.provenance import write_whole
+
+    text = "\n".join(compared(folders)) + "\n"
+    if out is not None:
+        write_whole(out, text)
+    tell(text)
 
 
 def _conduct(
@@ -55,13 +82,17 @@ def _conduct(
     workers: int,
     as_json: bool,
     *,
+    backbone: str | None,
+    images: int | None,
     expect: Path | None = None,
     check: Path | None = None,
 ) -> None:
     from w2wpath.benchmarks.bench.report import conduct
 
-    folder = out or Path("bench") / grid.stem
-    done = conduct(grid, folder, data, workers, make_progress(), expect=expect, check=check)
+    folder = out or Path("bench") / "-".join(str(part) for part in (grid.stem, backbone, images) if part)
+    done = conduct(
+        grid, folder, data, workers, make_progress(), backbone=backbone, images=images, expect=expect, check=check
+    )
     if as_json:
         files = [str(path) for path in done.files]
         tell_json({"out": str(done.out), "files": files, "failed": done.failed, "missing": done.missing})

@@ -60,7 +60,7 @@ def _by_side(measured: Measured) -> Iterator[Claim]:
         pairs = {name: (measured.training[name], measured.unseen[name]) for name in names}
         numbers = "; ".join(f"{name} training {a:.3f}, test {b:.3f}" for name, (a, b) in pairs.items())
         holds = [a > b if more == "training" else b > a for a, b in pairs.values()]
-        yield Claim(f"Sp-{base}: more of the spurious is found in {more} than in {less}", _verdict(holds), numbers)
+        yield Claim(f"Sp-{base}: more of the spurious is found in {more} than in {less}", verdict(holds), numbers)
 
 
 def _trend(measured: Measured) -> Claim:
@@ -69,7 +69,7 @@ def _trend(measured: Measured) -> Claim:
     falls = [bool(np.all(np.diff(found) < 0))] if len(found) == len(names) else []
     return Claim(
         "Sp-CIFAR10: the share found in training falls from 10 to 30 %",
-        _verdict(falls),
+        verdict(falls),
         ", ".join(f"{value:.3f}" for value in found),
     )
 
@@ -84,10 +84,9 @@ def _alike(measured: Measured, row: str) -> Claim:
         if other is None or "deterministic" not in rows:
             continue
         mine, base = other["accuracy"], rows["deterministic"]["accuracy"]
-        error = float(np.hypot(_error(mine), _error(base)))
-        found.append(abs(mine.value - base.value) <= TOLERANCE * error)
+        found.append(alike(mine, base))
         numbers.append(f"{name} {mine.value:.3f} / {base.value:.3f}")
-    return Claim(f"{row}: about as the deterministic network", _verdict(found), "; ".join(numbers))
+    return Claim(f"{row}: about as the deterministic network", verdict(found), "; ".join(numbers))
 
 
 def _ranking(measured: Measured) -> Iterator[Claim]:
@@ -104,7 +103,7 @@ def _ranking(measured: Measured) -> Iterator[Claim]:
         pairs = {name: (rows[low], rows[high]) for name, rows in noisy.items() if low in rows and high in rows}
         found = [_at_most(a["accuracy"], b["accuracy"]) for a, b in pairs.values()]
         numbers = [f"{n} {a['accuracy'].value:.3f} / {b['accuracy'].value:.3f}" for n, (a, b) in pairs.items()]
-        yield Claim(text, _verdict(found), "; ".join(numbers))
+        yield Claim(text, verdict(found), "; ".join(numbers))
 
 
 def _falls(measured: Measured) -> Claim:
@@ -117,7 +116,12 @@ def _falls(measured: Measured) -> Claim:
         if len(there) > 1:
             found.append(_at_most(there[-1], there[0]))
             numbers.append(f"{base} {', '.join(f'{one.value:.3f}' for one in there)}")
-    return Claim("accuracy of the deterministic network falls with noise", _verdict(found), "; ".join(numbers))
+    return Claim("accuracy of the deterministic network falls with noise", verdict(found), "; ".join(numbers))
+
+
+def alike(one: Figure, other: Figure) -> bool:
+    """Tell whether two figures differ by no more than chance may do."""
+    return _at_most(one, other) and _at_most(other, one)
 
 
 def _at_most(low: Figure, high: Figure) -> bool:
@@ -131,5 +135,6 @@ def _error(figure: Figure) -> float:
     return 0.0 if np.isnan(width) else width / (2 * 1.96)
 
 
-def _verdict(holds: Sequence[bool]) -> str:
+def verdict(holds: Sequence[bool]) -> str:
+    """Return what a claim comes to, of all comparisons that could be made."""
     return OPEN if not holds else PASS if all(holds) else FAIL

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.benchmarks.bench.grid import Entry
 from w2wpath.benchmarks.noise.manifest import KINDS
+from w2wpath.benchmarks.study.ground import Ground
 from w2wpath.benchmarks.study.inner import RIVALS
-from w2wpath.benchmarks.study.judging import judged
-from w2wpath.benchmarks.study.methods import RECOMMENDED, variant_settings
+from w2wpath.benchmarks.study.methods import RECOMMENDED
 from w2wpath.benchmarks.study.resampling import Figure, auroc, figure, patient_weights, sensitivity_at
+from w2wpath.w2wnet.decide import join
+from w2wpath.w2wnet.fit import WiseFit
 from w2wpath.w2wnet.metrics import average_precision
+from w2wpath.w2wnet.quality import Reference
+from w2wpath.w2wnet.quality import judge as judge_quality
 
 Floats = NDArray[np.floating]
 MIXED = "mixed"
@@ -26,20 +31,28 @@ def scores_of(entry: Entry) -> dict[str, Floats]:
     study, fold = entry.study, (0, entry.seed)
     train = study.ground.sides(0)[0]
     found: dict[str, Floats] = {}
-    cell = study.wise(RECOMMENDED, fold) if RECOMMENDED in study.variants else None
-    if cell is not None:
-        mine = study.judged(RECOMMENDED, fold)
-        settings = variant_settings(study.settings, RECOMMENDED, 0, study.study)
-        seed = study.wise_work(RECOMMENDED, fold).seed
-        with_quality = judged(study.ground, cell, 0, settings.model_copy(update={"quality": True}), seed)
-        found |= {PAPERS: mine.fit.u_n, LABEL: mine.fit.exact_score_n}
-        found |= {READ: mine.fit.score_n, JOINED: with_quality.severity_n}
+    if RECOMMENDED in study.variants and study.wise(RECOMMENDED, fold) is not None:
+        mine = study.judged(RECOMMENDED, fold).fit
+        found |= {PAPERS: mine.u_n, LABEL: mine.exact_score_n, READ: mine.score_n}
+        found[JOINED] = _with_quality(study.ground, mine)
     if "paper" in study.variants and study.wise("paper", fold) is not None:
         found[f"{PAPERS}, preset paper"] = study.judged("paper", fold).fit.u_n
     for row in (row for row in study.rows if row in RIVALS):
         if study.net(row, fold) is not None:
             found[row] = study.rival(row, fold)[1]
     return found | {STATISTICS: study.ground.statistics_n[train]}
+
+
+def _with_quality(ground: Ground, fit: WiseFit) -> Floats:
+    """Join label quality and image quality as `clean` does where it excludes; a gate that closes ends no ranking."""
+    train = ground.sides(0)[0]
+    severity_n = fit.severity_n if fit.severity_n.any() else fit.score_n / max(fit.boundary, np.finfo(float).tiny)
+    ungated = replace(fit, severity_n=severity_n, stop=replace(fit.stop, reason="max_epochs"))
+    quality = None
+    if ground.features_nf is not None:
+        features_nf, slide_n = ground.features_nf[train], ground.table.slide[train]
+        quality = judge_quality(features_nf, slide_n, Reference.learn(features_nf, slide_n))
+    return join(ungated, ground.table.label[train], quality).severity_n
 
 
 def of_entry(entry: Entry) -> dict[str, dict[str, dict[str, Figure]]]:

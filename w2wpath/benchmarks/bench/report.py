@@ -50,6 +50,8 @@ def conduct(
     workers: int,
     progress: Progress,
     *,
+    backbone: str | None = None,
+    images: int | None = None,
     expect: Path | None = None,
     check: Path | None = None,
 ) -> Done:
@@ -57,6 +59,8 @@ def conduct(
 
     Parameters
     ----------
+    backbone, images
+        Others than those of the TOML.
     expect
         Write the figures there as those that are expected from now on.
     check
@@ -67,7 +71,8 @@ def conduct(
     W2wError
         The settings are wrong, not one data set is there, or figures differ from those expected.
     """
-    bench, settings = load(BenchSettings, "bench", toml, {}), load(CleanSettings, "clean", toml, {})
+    bench = load(BenchSettings, "bench", toml, {"images": images})
+    settings = load(CleanSettings, "clean", toml, {"backbone": backbone})
     if check is not None and check != expect:
         read_expected(check)  # hours before it is needed, so that a wrong path costs nothing
     entries, failed = open_sets(bench, settings, data, out, workers=workers, progress=progress)

@@ -1,0 +1,121 @@
+"""Grids of other backbones side by side, and whether W2WNet does the same on all of them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+from w2wpath.benchmarks.bench.claims import OPEN, OURS, Claim, alike, verdict
+from w2wpath.benchmarks.study.plain import cell, grid
+from w2wpath.benchmarks.study.resampling import Figure
+from w2wpath.errors import ConfigError
+
+COMPARED: Mapping[str, tuple[str, str, str]] = {
+    "AUROC of the joined score, training": ("training", OURS, "AUROC"),
+    "share of the spurious excluded, training": ("training", OURS, "sensitivity"),
+    "share of the good excluded, training": ("training", OURS, "false removals"),
+    "accuracy, recommended": ("accuracy", OURS, "accuracy"),
+    "accuracy, all": ("accuracy", "all", "accuracy"),
+    "accuracy, oracle": ("accuracy", "oracle", "accuracy"),
+    "gain captured": ("gain", OURS, "gain captured"),
+}
+"""Figures that are set side by side: table, row and figure."""
+HELD = tuple(COMPARED)[:2]
+"""Those that must be alike for a backbone not to matter: what cleaning does, whatever a classifier reaches."""
+
+
+@dataclass(frozen=True)
+class Told:
+    """What ``bench.json`` of a grid tells.
+
+    Attributes
+    ----------
+    name
+        The backbone.
+    figures
+        By set, table, row and figure.
+    """
+
+    name: str
+    figures: Mapping[tuple[str, str, str, str], Figure]
+
+
+def read_told(folder: Path) -> Told:
+    """Read the figures of the grid in `folder`.
+
+    Raises
+    ------
+    ConfigError
+        There is no report, or it is none.
+    """
+    path = folder / "bench.json"
+    try:
+        found = json.loads(path.read_text("utf-8"))
+        figures = {(one["set"], one["table"], one["row"], one["figure"]): _figure(one) for one in found["figures"]}
+        return Told(str(found["about"]["settings"]["clean"]["backbone"]), figures)
+    except FileNotFoundError:
+        raise ConfigError(f"{path}: no such file. Write it with `w2wpath bench report`.") from None
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ConfigError(
+            f"{path}: not the report of a benchmark ({error!r}). Write it with `w2wpath bench report`."
+        ) from None
+
+
+def _figure(one: Mapping[str, Any]) -> Figure:
+    value, low, high, std = (
+        float("nan") if one[name] is None else float(one[name]) for name in ("value", "low", "high", "std")
+    )
+    return Figure(value, low, high, std, int(one["n"]))
+
+
+def compare(folders: Sequence[Path]) -> list[str]:
+    """Return the lines of a markdown text: a table for each set that all grids have, and what follows.
+
+    Raises
+    ------
+    ConfigError
+        A folder has no report, two grids have one backbone, or there is no set that all have.
+    """
+    grids = [read_told(folder) for folder in folders]
+    names = [one.name for one in grids]
+    if twice := next((name for name in names if names.count(name) > 1), None):
+        raise ConfigError(f"two of these grids have the backbone {twice}. Name grids of different backbones.")
+    sets = [name for name in dict.fromkeys(key[0] for key in grids[0].figures) if all(_has(one, name) for one in grids)]
+    if not sets:
+        raise ConfigError(
+            f"{', '.join(map(str, folders))}: no data set is in all of them. Name grids of the same sets."
+        )
+    return ["# Backbones", "", *_tables(grids, sets), "", *_claims(grids, sets)]
+
+
+def _has(one: Told, name: str) -> bool:
+    return any(key[0] == name for key in one.figures)
+
+
+def _tables(grids: Sequence[Told], sets: Sequence[str]) -> Iterator[str]:
+    for name in sets:
+        yield from ("", f"**{name}**", "")
+        rows = [[told, *(cell(one.figures.get((name, *place))) for one in grids)] for told, place in COMPARED.items()]
+        yield from grid(["", *(one.name for one in grids)], rows)
+
+
+def _claims(grids: Sequence[Told], sets: Sequence[str]) -> Iterator[str]:
+    held = [_held(grids, sets, told) for told in HELD]
+    yield from grid(["claim", "", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in held])
+
+
+def _held(grids: Sequence[Told], sets: Sequence[str], told: str) -> Claim:
+    """Compare all pairs of grids, within two standard errors, taken from the intervals."""
+    found, numbers = [], []
+    for name in sets:
+        there = [one.figures.get((name, *COMPARED[told])) for one in grids]
+        figures = [one for one in there if one is not None and one.value == one.value]  # no spurious tile, no figure
+        found += [alike(a, b) for a, b in combinations(figures, 2)]
+        if figures:
+            numbers.append(f"{name} {' / '.join(f'{one.value:.3f}' for one in figures)}")
+    text = f"the backbone does not matter: {told}"
+    return Claim(text, verdict(found) if len(grids) > 1 else OPEN, "; ".join(numbers))
