@@ -86,6 +86,18 @@ def test_only_a_missing_cell_is_made_again(finished: Path) -> None:
     assert "seed 1: 1 cells to make now, 9 are there" in heard.lines
 
 
+def test_rows_of_every_seed_go_before_rows_of_one(finished: Path) -> None:
+    for path in (finished / "out").glob("*/cells/net-[dor]*"):
+        path.unlink()
+    heard = Heard()
+    assert run(finished, progress=heard).failed == {}
+    made = [line.split(": ")[0] for line in heard.lines if "/net-" in line and " s; " in line]
+    seeds = [("deterministic" in name, name[-1]) for name in made]
+    assert seeds == sorted(seeds)
+    assert len({name for name in made if "deterministic" in name}) == 2
+    assert len(made) == 14
+
+
 def test_a_report_trains_nothing_and_needs_no_sources(finished: Path) -> None:
     shutil.rmtree(finished / "data")
     before, tables = cells(finished), figures(finished)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -29,12 +29,15 @@ class Entry:
     ----------
     about
         What the data set is made of, as in its ``dataset.json``.
+    first
+        The rows of every seed, which are made before those of one seed.
     """
 
     name: str
     seed: int
     study: Study
     about: Mapping[str, Any]
+    first: tuple[str, ...]
 
     @property
     def told(self) -> str:
@@ -74,17 +77,33 @@ def open_sets(
 
 
 def complete(entries: Sequence[Entry], *, workers: int, progress: Progress) -> dict[str, str]:
-    """Make every cell that is missing, seed by seed, first those that wait for none; return what failed, by cell."""
+    """Make every cell that is missing; return what failed, by cell.
+
+    Rows of every seed go before those of one, so that a grid that is interrupted has its main figures; then seed by
+    seed, first the cells that wait for none.
+    """
     clock, failed = TimeLeft(workers), dict[str, str]()
-    for seed in dict.fromkeys(entry.seed for entry in entries):
-        mine = [entry for entry in entries if entry.seed == seed]
-        for stage in (_first, _lists):
-            works = {_told(work): work for entry in mine for work in stage(entry)}
-            missing = [work for told, work in works.items() if told not in failed and not is_made(work)]
-            if missing:
-                progress.say(f"seed {seed}: {len(missing)} cells to make now, {len(works) - len(missing)} are there")
-            failed |= make_all(missing, clock, workers, progress, _told)
+    for studies in (
+        _with_rows(entries, lambda entry: entry.first),
+        _with_rows(entries, lambda entry: entry.study.rows),
+    ):
+        for seed in dict.fromkeys(entry.seed for entry in entries):
+            mine = [study for study in studies if study.study.seeds == (seed,)]
+            for stage in (_first, _lists):
+                works = {_told(work): work for study in mine for work in stage(study, seed)}
+                missing = [work for told, work in works.items() if told not in failed and not is_made(work)]
+                if missing:
+                    there = len(works) - len(missing)
+                    progress.say(f"seed {seed}: {len(missing)} cells to make now, {there} are there")
+                failed |= make_all(missing, clock, workers, progress, _told)
     return failed
+
+
+def _with_rows(entries: Sequence[Entry], rows_of: Callable[[Entry], tuple[str, ...]]) -> list[Study]:
+    """Return the studies of `entries`, each with some of its rows."""
+    return [
+        replace(entry.study, study=entry.study.study.model_copy(update={"rows": rows_of(entry)})) for entry in entries
+    ]
 
 
 def _told(work: Work) -> str:
@@ -92,14 +111,13 @@ def _told(work: Work) -> str:
     return f"{work.path.parent.parent.name}/{work.name}"
 
 
-def _first(entry: Entry) -> list[Work]:
-    study, seed = entry.study, entry.seed
+def _first(study: Study, seed: int) -> list[Work]:
     wise = [work for variant in study.variants for work in study.wise_cells(variant, seed)]
     return [*wise, *study.inner_cells(seed), *study.net_cells(seed)]
 
 
-def _lists(entry: Entry) -> list[Work]:
-    return entry.study.net_cells(entry.seed)
+def _lists(study: Study, seed: int) -> list[Work]:
+    return study.net_cells(seed)
 
 
 class _Sources:
@@ -144,4 +162,4 @@ def _opened(
         paper=bench.paper,
     )
     opened = open_split(folder, study, settings, test="test", workers=workers, progress=progress)
-    return Entry(name, seed, opened, json.loads(about.read_text("utf-8")))
+    return Entry(name, seed, opened, json.loads(about.read_text("utf-8")), bench.rows)
