@@ -1,0 +1,35 @@
+"""The figures of pipelines/crc are what its stored cells still say: a change of a score or a rule shows here."""
+
+from __future__ import annotations
+
+import json
+import re
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from w2wpath.benchmarks.study.report import conduct
+from w2wpath.progress import Silent
+
+CRC = Path(__file__).parents[2] / "pipelines" / "crc"
+ROW = re.compile(r"^\| `(?P<row>[^`]+)` \| (?P<accuracy>\d\.\d+ \[[^\]]+\])(?P<rest>.*)$", re.MULTILINE)
+
+
+@pytest.mark.long
+@pytest.mark.realdata
+def test_every_row_of_the_readme_is_what_its_cells_say(test_data: Path, tmp_path: Path) -> None:
+    with zipfile.ZipFile(CRC / "cells-crc27.zip") as stored:
+        stored.extractall(tmp_path / "cells")
+    conduct(CRC / "study-full.toml", tmp_path, test_data / "crc27", 1, True, Silent())
+    tables = json.loads((tmp_path / "study.json").read_text("utf-8"))["tables"]
+    text = (CRC / "README.md").read_text("utf-8")
+    section = text.split("### Every row, seed 1")[1].split("\n### ")[0]
+    told = {mark["row"]: mark["accuracy"] for mark in ROW.finditer(section)}
+    assert len(told) >= 10
+    found = {row: _told(figures["accuracy"]) for row, figures in tables["accuracy"].items() if row in told}
+    assert found == told
+
+
+def _told(figure: dict[str, float]) -> str:
+    return f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
