@@ -43,7 +43,7 @@ COMMANDS = (
     "run",
     "check-geojson",
 )
-GROUPS = {"review": ("export", "import", "audit", "list", "undo"), "bench": ("run", "report")}
+GROUPS = {"review": ("export", "import", "audit", "list", "undo"), "bench": ("run", "report", "compare")}
 IN_GROUPS = [f"{group} {name}" for group, names in GROUPS.items() for name in names]
 
 
