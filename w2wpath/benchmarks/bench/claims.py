@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from w2wpath.benchmarks.noise.sets import SHARES
+from w2wpath.benchmarks.study.plain import grid
 from w2wpath.benchmarks.study.resampling import Figure
 
 Rows = Mapping[str, Mapping[str, Figure]]
@@ -138,3 +139,8 @@ def _error(figure: Figure) -> float:
 def verdict(holds: Sequence[bool]) -> str:
     """Return what a claim comes to, of all comparisons that could be made."""
     return OPEN if not holds else PASS if all(holds) else FAIL
+
+
+def claim_table(held: Sequence[Claim]) -> Iterator[str]:
+    """Yield the lines of a markdown table of claims."""
+    yield from grid(["claim", "", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in held])

@@ -9,7 +9,7 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from w2wpath.benchmarks.bench.claims import OPEN, OURS, Claim, alike, verdict
+from w2wpath.benchmarks.bench.claims import OPEN, OURS, Claim, alike, claim_table, verdict
 from w2wpath.benchmarks.study.plain import cell, grid
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.errors import ConfigError
@@ -89,7 +89,7 @@ def compare(folders: Sequence[Path]) -> list[str]:
         raise ConfigError(
             f"{', '.join(map(str, folders))}: no data set is in all of them. Name grids of the same sets."
         )
-    return ["# Backbones", "", *_tables(grids, sets), "", *_claims(grids, sets)]
+    return ["# Backbones", "", *_tables(grids, sets), "", *claim_table([_held(grids, sets, told) for told in HELD])]
 
 
 def _has(one: Told, name: str) -> bool:
@@ -101,11 +101,6 @@ def _tables(grids: Sequence[Told], sets: Sequence[str]) -> Iterator[str]:
         yield from ("", f"**{name}**", "")
         rows = [[told, *(cell(one.figures.get((name, *place))) for one in grids)] for told, place in COMPARED.items()]
         yield from grid(["", *(one.name for one in grids)], rows)
-
-
-def _claims(grids: Sequence[Told], sets: Sequence[str]) -> Iterator[str]:
-    held = [_held(grids, sets, told) for told in HELD]
-    yield from grid(["claim", "", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in held])
 
 
 def _held(grids: Sequence[Told], sets: Sequence[str], told: str) -> Claim:

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from w2wpath.benchmarks.bench.claims import claim_table
 from w2wpath.benchmarks.bench.expected import check_expected, figures_of, read_expected, write_expected
 from w2wpath.benchmarks.bench.gallery import draw_gallery
 from w2wpath.benchmarks.bench.grid import complete, open_sets
@@ -267,9 +268,7 @@ def _by_set(results: Results, rows: Sequence[str], table: str, what: str) -> Ite
 
 def _claims(results: Results) -> Iterator[str]:
     yield from _section(results, "What the paper says", "Held against the figures above.")
-    yield from grid(
-        ["claim", "", "numbers"], [[claim.text, f"**{claim.verdict}**", claim.numbers] for claim in results.claims]
-    )
+    yield from claim_table(results.claims)
 
 
 def _cost(results: Results) -> Iterator[str]:
