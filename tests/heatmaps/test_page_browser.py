@@ -138,6 +138,17 @@ def centre(page: Page, x0: float, y0: float) -> tuple[float, float]:
     return box["x"] + at["x"], box["y"] + at["y"]
 
 
+def point_at(page: Page, x0: float, y0: float, state: str) -> None:
+    """Point at a level-0 point until the page says its state: a hand moves many times, and a busy browser may lose one."""
+    x, y = centre(page, x0, y0)
+    for attempt in range(20):
+        page.mouse.move(x + attempt % 2, y)
+        page.wait_for_timeout(10 * attempt)
+        if page.text_content("#t-state") == state:
+            return
+    expect(page.locator("#t-state")).to_have_text(state)
+
+
 def pixels(page: Page) -> NDArray[np.uint8]:
     return np.asarray(Image.open(io.BytesIO(page.screenshot())).convert("RGB"))
 
@@ -203,7 +214,7 @@ def test_the_hatch_follows_the_threshold_and_goes_back_to_the_models_own_states(
 
 def test_a_tile_is_read_by_mouse(opened: Open, report: Path) -> None:
     page = opened(report)
-    page.mouse.move(*centre(page, 450, 50))
+    point_at(page, 450, 50, "confident")
     expect(page.locator("#tile")).to_be_visible()
     assert readout(page) == {
         "state": "confident",
@@ -213,10 +224,8 @@ def test_a_tile_is_read_by_mouse(opened: Open, report: Path) -> None:
         "xy": "400, 0",
         "um": "200.0, 0.0",
     }
-    page.mouse.move(*centre(page, 250, 50))
-    expect(page.locator("#t-state")).to_have_text("uncertain: image quality, focus")
-    page.mouse.move(*centre(page, 50, 50))
-    expect(page.locator("#t-state")).to_have_text("not analysed: its pixels cannot be decoded")
+    point_at(page, 250, 50, "uncertain: image quality, focus")
+    point_at(page, 50, 50, "not analysed: its pixels cannot be decoded")
     assert set(readout(page)) == {"state", "xy", "um"}
     page.mouse.click(*centre(page, 550, 50))
     assert readout(page)["state"] == "uncertain: the two networks disagree"
