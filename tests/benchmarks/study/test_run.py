@@ -111,6 +111,18 @@ def test_a_list_that_changed_is_trained_again_and_the_others_stay(finished: Path
     assert changed == {"net-oracle-f0-s0", "net-oracle-f1-s0"}
 
 
+def test_a_wise_that_learned_nothing_flags_no_unseen_tile(tmp_path: Path) -> None:
+    toml = TOML.replace("lr = 0.1", "lr = 1e-6\nquality = false").replace("max_epochs = 6", "max_epochs = 2")
+    lay_out(tmp_path, toml.replace('["recommended", "all", "oracle", "random", "image statistics"]', '["recommended"]'))
+    assert run(tmp_path).failed == {}
+    told = json.loads((tmp_path / "out" / "study.json").read_text("utf-8"))
+    wises = [about for name, about in told["about"]["cells"].items() if name.startswith("wise")]
+    assert [about["stop"]["reason"] for about in wises] == ["degenerate", "degenerate"]
+    flagged = {row: told["tables"]["unseen"][row]["excluded"]["folds"] for row in told["tables"]["unseen"]}
+    assert flagged.pop("image statistics only") != [0.0, 0.0]
+    assert flagged == {f"recommended, threshold {recipe}": [0.0, 0.0] for recipe in ("quantile", "centroid")}
+
+
 class _Dying(Silent):
     """Stops the program in the middle of the first Wise."""
 

@@ -203,7 +203,12 @@ class _Scoring:
                 # one split has no out-of-fold u of its training tiles: their own u, which is lower, flags more
                 u[train] = self.study.judged(variant, (k, seed)).fit.u_n
         votes, _ = self._votes(variant, seed)
-        return out_of_fold_thresholds(u, self.ground.fold_n, votes, self.study.settings.flag_share)
+        found = out_of_fold_thresholds(u, self.ground.fold_n, votes, self.study.settings.flag_share)
+        for k in folds:
+            # a network that learned nothing masks nothing, as in `clean`
+            if self.study.judged(variant, (k, seed)).fit.stop.reason == "degenerate":
+                found[k] = 1.0
+        return found
 
     def _u(self, variant: str, fold: Fold) -> Floats:
         cell = self.study.wise(variant, fold)
