@@ -258,6 +258,7 @@ def test_rivals_get_what_they_need_first_and_a_list_of_their_own(tmp_path: Path)
     assert {f"{name}-f{k}-s0" for name in inner for k in (0, 1)} <= made
     told = json.loads((tmp_path / "out" / "study.json").read_text("utf-8"))
     assert told["about"]["missing"] == []
+    assert set(told["about"]["cells"]) == made
     for name in ("cleanlab", "aum", "small-loss", "ponzio"):
         assert {"AUROC", "sensitivity", "false removals"} <= told["tables"]["training"][name].keys()
         assert "accuracy" in told["tables"]["accuracy"][name]

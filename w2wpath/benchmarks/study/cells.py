@@ -130,7 +130,7 @@ def is_made(work: Work) -> bool:
 
     A setting that came into being after the cell was made had its default then.
     """
-    about = _read_about(work.path)
+    about = read_about(work.path)
     if about is None or about["key"] != dict(work.key):
         return False
     had, fields = about["settings"], type(work.settings).model_fields
@@ -280,6 +280,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:
         return None
 
 
-def _read_about(path: Path) -> dict[str, Any] | None:
+def read_about(path: Path) -> dict[str, Any] | None:
+    """Read how a cell of any kind came about; None where there is none, or not all of it."""
     found = _read(path)
     return None if found is None else found[0]

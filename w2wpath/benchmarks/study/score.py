@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.benchmarks.study.accuracy import Answers, answered, coverage_of, curve, gains
+from w2wpath.benchmarks.study.cells import is_made, read_about
 from w2wpath.benchmarks.study.detection import Drawn, Known, Part, detected, figures, margins, ratio_of_classes
 from w2wpath.benchmarks.study.inner import RIVALS
 from w2wpath.benchmarks.study.methods import KOEHLER, METHODS, RECOMMENDED, VARIANTS, variant_settings
@@ -308,6 +309,10 @@ class _Scoring:
                 net = self.study.net(row, fold)
                 if net is not None:
                     cells[self.study.net_work(row, fold).name] = dict(net.about)
+        for work in (work for seed in self.study.study.seeds for work in self.study.inner_cells(seed)):
+            about = read_about(work.path) if is_made(work) else None
+            if about is not None:
+                cells[work.name] = about
         return {"cells": cells, "seconds": round(sum(cell["seconds"] for cell in cells.values()), 1)}
 
 
