@@ -31,7 +31,7 @@ def main() -> None:
     config = ["--config", str(HERE.resolve() / "settings.toml")]
     steps = {
         "tile": ["tile", "--cohort", str(data / "cohort.csv"), *config],
-        "clean": ["clean", "--folds", "5", *config],
+        "clean": ["clean", "--folds", "5", "--controls", "2%", "--workers", "2", *config],
         "train": ["train", "-o", "model/"],
         "heatmap": ["heatmap", str(data / "slides" / f"{SLIDE}.svs"), "--model", "model/", "-o", "out/"],
     }

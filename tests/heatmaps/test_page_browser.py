@@ -139,7 +139,7 @@ def centre(page: Page, x0: float, y0: float) -> tuple[float, float]:
 
 
 def point_at(page: Page, x0: float, y0: float, state: str) -> None:
-    """Point at a level-0 point until the page says its state: a hand moves often, and a busy browser may lose one move."""
+    """Point at a level-0 point until the page says its state: a hand moves often, a busy browser may lose one move."""
     x, y = centre(page, x0, y0)
     for attempt in range(20):
         page.mouse.move(x + attempt % 2, y)
