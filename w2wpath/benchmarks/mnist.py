@@ -6,18 +6,22 @@ Each maker returns two objects: what a learner may see (:class:`Digits`), and wh
 
 from __future__ import annotations
 
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.sources.checks import check_images, check_labels
+from w2wpath.benchmarks.sources.npz import read_arrays
+from w2wpath.benchmarks.sources.stored import read_stored
 from w2wpath.errors import ConfigError
 
 SIDE = 28
 CLASSES = tuple("0123456789")
 DIGITS_FILE, LETTERS_FILE = "mnist.npz", "letters_az.npz"
+NAMES = {DIGITS_FILE: 10, LETTERS_FILE: 26}
+"""How many names the labels of each file may take."""
 NO_CLASS = -1
 
 
@@ -148,7 +152,7 @@ def _draw(folder: Path, n: int, rng: np.random.Generator) -> tuple[NDArray[np.ui
         raise ConfigError(f"n must be at least 1; got {n}.")
     _suffices(folder / DIGITS_FILE, len(images), n, "training digits")
     rows = rng.choice(len(images), n, replace=False)
-    return images[rows], digits[rows].astype(np.int16)
+    return images[rows], digits[rows]
 
 
 def _count(n: int, share: float) -> int:
@@ -166,20 +170,10 @@ def _rgb(grey: NDArray[np.uint8]) -> NDArray[np.uint8]:
     return np.repeat(grey[..., None], 3, axis=3)
 
 
-def _read(path: Path, images: str, labels: str) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return two arrays of an npz: (m, 28, 28) uint8 and (m,)."""
-    try:
-        with np.load(path, allow_pickle=False) as found:
-            x, y = found[images], found[labels]
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such file. Give the folder that holds {DIGITS_FILE} and {LETTERS_FILE}."
-        ) from None
-    except (OSError, KeyError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        raise ConfigError(f"{path}: not an npz with {images} and {labels} ({error}). Get the file again.") from error
-    if x.ndim != 3 or x.shape[1:] != (SIDE, SIDE) or x.dtype != np.uint8 or y.shape != x.shape[:1]:
-        raise ConfigError(
-            f"{path}: {images} must be (m, {SIDE}, {SIDE}) uint8 with one of {labels} each; "
-            f"got {x.dtype} {x.shape} and {y.shape}. Get the file again."
-        )
-    return x, y
+def _read(path: Path, images: str, labels: str) -> tuple[NDArray[np.uint8], NDArray[np.int16]]:
+    """Return images (m, 28, 28) and labels (m,) of an npz."""
+    if not path.is_file():
+        raise ConfigError(f"{path}: no such file. Give the folder that holds {DIGITS_FILE} and {LETTERS_FILE}.")
+    arrays = read_arrays(read_stored(path), (images, labels))
+    x = check_images(f"{path}: {images}", arrays[images], (SIDE, SIDE))
+    return x, check_labels(f"{path}: {labels}", arrays[labels], len(x), NAMES[path.name])
