@@ -157,6 +157,9 @@ def test_what_stopped_the_run_stands_on_top(store: TileStore, decisions: Decisio
     stopped = written(tmp_path, store, having(decisions, stopped=["class <q>: 6 of 10 excluded", "patient z"]))
     alert = stopped[stopped.index('role="alert"') : stopped.index('id="summary"')]
     assert "<li>class &lt;q&gt;: 6 of 10 excluded</li><li>patient z</li>" in alert
+    assert "No decision was written." in alert
+    assert "--force" in alert
+    assert "--force" not in page[: page.index('id="who"')]
 
 
 def test_the_summary_counts_and_names_states(page: str, decisions: Decisions) -> None:

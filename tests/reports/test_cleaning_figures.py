@@ -71,6 +71,7 @@ def test_delta_its_median_and_the_stop_are_drawn() -> None:
 def test_what_the_stop_rule_watches_is_drawn_with_its_limit(rule: str, drawn: list[float]) -> None:
     settings = {"std_below": 0.01, "track_every": 2, "stop_rule": rule}
     (axis,) = spread_figure([{"fold": 0, "stop": STOP}], settings).axes
+    assert axis.lines[0].get_marker() == "."
     trace, stop, limit = axis.lines
     values = np.asarray(trace.get_ydata(), dtype=float)
     assert values[np.isfinite(values)].tolist() == drawn  # a log axis has no 0

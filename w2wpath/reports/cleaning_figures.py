@@ -96,7 +96,8 @@ def spread_figure(folds: Sequence[Mapping[str, Any]], settings: Mapping[str, Any
         values = _floats(stop.get(trace, ()), len(epochs))
         values[values <= 0] = np.nan  # a log axis has no 0
         seen += values[np.isfinite(values)].tolist()
-        axis.plot(epochs, values, STYLES[at // len(OF_FOLD) % len(STYLES)], color=colour, linewidth=1.6)
+        # a line of one point is invisible, and a short training has no more
+        axis.plot(epochs, values, STYLES[at // len(OF_FOLD) % len(STYLES)], color=colour, linewidth=1.6, marker=".")
         axis.axvline(stop["epoch"], color=colour, linewidth=1, linestyle=":")
     axis.axhline(limit, color="black", linewidth=1.2, linestyle="--", label="limit")
     axis.set(xlabel="epoch", ylabel="share of tiles" if churn else "std", title=title)
