@@ -54,18 +54,18 @@ def filled(text: str, home: Path) -> str:
 
 def _made(mark: re.Match[str], home: Path) -> str:
     sets, table, figure = mark["sets"].split(","), mark["table"], mark["figure"]
-    figures: dict[tuple[str, str], float] = {}
+    figures: dict[tuple[str, str], str] = {}
     for one in json.loads((home / mark["file"]).read_text("utf-8")):
         if (one["table"], one["figure"]) == (table, figure) and one["set"] in sets:
             row, column = one["row"].rsplit(", ", 1) if table == "headline" else (one["row"], one["set"])
-            figures[row, column] = one["value"]
+            interval = f" [{one['low']:.3f}, {one['high']:.3f}]" if "low" in one else ""
+            figures[row, column] = f"{one['value']:.3f}{interval}"
     if not figures:
         raise ValueError(f"{mark['file']} has no figure {figure!r} of table {table!r} for {mark['sets']}")
     rows, columns = (list(dict.fromkeys(place[i] for place in figures)) for i in (0, 1))
     lines = [_line([figure, *columns]), f"|{'---|' * (len(columns) + 1)}"]
     for row in rows:
-        cells = [f"{figures[row, column]:.3f}" if (row, column) in figures else "–" for column in columns]
-        lines.append(_line([row, *cells]))
+        lines.append(_line([row, *(figures.get((row, column), "–") for column in columns)]))
     return "\n".join(lines)
 
 

@@ -12,10 +12,11 @@ import pytest
 PIPELINES = Path(__file__).parents[2] / "pipelines"
 FILLED: Callable[[str, Path], str] = runpy.run_path(str(PIPELINES / "figures.py"))["filled"]
 MARKS = "above\n<!-- figures: e.json {} -->\nold\n<!-- end of figures -->\nbelow\n"
+ENDS = {"low": 0.2, "high": 0.3456}
 VALUES = [
     {"set": "A", "table": "accuracy", "row": "all", "figure": "accuracy", "value": 0.5, "tolerance": 0.1},
     {"set": "B", "table": "accuracy", "row": "all", "figure": "accuracy", "value": 0.6666, "tolerance": 0.1},
-    {"set": "B", "table": "accuracy", "row": "random", "figure": "accuracy", "value": 0.25, "tolerance": 0.1},
+    {"set": "B", "table": "accuracy", "row": "random", "figure": "accuracy", "value": 0.25, "tolerance": 0.1, **ENDS},
     {"set": "C", "table": "accuracy", "row": "all", "figure": "accuracy", "value": 0.9, "tolerance": 0.1},
     {
         "set": "A",
@@ -38,7 +39,7 @@ def test_a_table_is_made_of_the_sets_asked_for(home: Path) -> None:
     made = FILLED(MARKS.format("accuracy accuracy A,B"), home)
     assert made == MARKS.format("accuracy accuracy A,B").replace(
         "old\n",
-        "| accuracy | A | B |\n|---|---|---|\n| all | 0.500 | 0.667 |\n| random | – | 0.250 |\n",
+        "| accuracy | A | B |\n|---|---|---|\n| all | 0.500 | 0.667 |\n| random | – | 0.250 [0.200, 0.346] |\n",
     )
     assert FILLED(made, home) == made
 

@@ -10,12 +10,14 @@ from typing import Any
 import numpy as np
 
 from w2wpath.benchmarks.bench.results import Results
+from w2wpath.benchmarks.noise.manifest import KINDS
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.errors import ConfigError, RunError
 from w2wpath.provenance import write_whole
 
 KEPT = {
     "training": ("AUROC", "sensitivity", "false removals"),
+    "unseen": ("sensitivity", "false removals", *(f"excluded {kind}" for kind in KINDS)),
     "accuracy": ("accuracy",),
     "gain": ("gain captured",),
     "headline": ("AUROC", "sensitivity at 5 %"),
@@ -28,7 +30,9 @@ Place = tuple[str, str, str, str]
 
 
 def write_expected(path: Path, results: Results) -> None:
-    """Write the figures of a grid; a tolerance is half the interval or two std over seeds, at least LEAST.
+    """Write the figures of a grid, with their intervals.
+
+    A tolerance is half the interval or two std over seeds, at least LEAST.
 
     Raises
     ------
@@ -37,7 +41,14 @@ def write_expected(path: Path, results: Results) -> None:
     """
     names = ("set", "table", "row", "figure")
     values = [
-        {**dict(zip(names, place, strict=True)), "value": round(one.value, 4), "tolerance": _allowed(one)}
+        {
+            **dict(zip(names, place, strict=True)),
+            "value": round(one.value, 4),
+            **(
+                {"low": round(one.low, 4), "high": round(one.high, 4)} if np.isfinite([one.low, one.high]).all() else {}
+            ),
+            "tolerance": _allowed(one),
+        }
         for place, one in _kept(results)
     ]
     # a line a figure, so that a change shows
