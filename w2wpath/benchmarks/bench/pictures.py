@@ -104,6 +104,8 @@ def _risk(results: Results) -> Picture:
         axes.set_ylim(bottom=0.0)
     for axes in panels.flat[len(names) :]:
         axes.set_visible(False)
+    for axes in panels.flat[max(0, len(names) - columns) : len(names)]:  # the lowest of its column
+        axes.tick_params(labelbottom=True)
     handles, labels = panels.flat[0].get_legend_handles_labels()
     picture.legend(handles, labels, loc="outside upper center", ncols=len(labels), frameon=False, fontsize=8)
     picture.supxlabel("coverage: share of good test images that are answered", fontsize=9)
