@@ -209,7 +209,9 @@ def test_the_command_serves_until_it_is_interrupted(coordinate_svs: Path, tmp_pa
     rois = write_geojson(tmp_path / "rois.geojson", ROIS)
     words = ["view", str(coordinate_svs), "--rois", str(rois), "--origin", "qupath", "--tile-px", "64", "--no-browser"]
     command = [sys.executable, "-m", "w2wpath", *words]
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a background job ignores it, and passes that on
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as running:
+        signal.signal(signal.SIGINT, before)
         try:
             assert running.stdout is not None
             url = running.stdout.readline().strip()
