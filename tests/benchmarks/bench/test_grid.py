@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -91,7 +92,8 @@ def test_rows_of_every_seed_go_before_rows_of_one(finished: Path) -> None:
         path.unlink()
     heard = Heard()
     assert run(finished, progress=heard).failed == {}
-    made = [line.split(": ")[0] for line in heard.lines if "/net-" in line and " s; " in line]
+    ended = re.compile(r"(\S+/net-\S+): (\d+ s; |the same network as )")
+    made = [found[1] for line in heard.lines if (found := ended.match(line))]
     seeds = [("deterministic" in name, name[-1]) for name in made]
     assert seeds == sorted(seeds)
     assert len({name for name in made if "deterministic" in name}) == 2

@@ -102,9 +102,10 @@ def cells(folder: Path) -> dict[str, Path]:
 
 
 def content(cell: Path) -> Mapping[str, bytes]:
-    """All that a cell holds, but for the seconds that it took."""
+    """All that a cell holds, but for the seconds that it took, or whose it was first."""
     with np.load(cell) as found:
         arrays = {name: found[name].tobytes() for name in found.files}
     about = json.loads(arrays.pop("about"))
     del about["seconds"]
+    about.pop("same_as", None)
     return {**arrays, "about": json.dumps(about, sort_keys=True).encode()}

@@ -95,6 +95,35 @@ def test_only_a_missing_cell_is_made_again_and_to_the_same_bytes(finished: Path)
     assert "seed 0: 1 cells to make now, 11 are there" in heard.lines
 
 
+def test_rows_that_train_the_same_network_on_the_same_list_train_it_once(tmp_path: Path) -> None:
+    """A Wise that learned nothing removes nothing, so every list is that of row all."""
+    lay_out(
+        tmp_path, TOML.replace("lr = 0.1", "lr = 1e-6\nquality = false").replace("max_epochs = 6", "max_epochs = 2")
+    )
+    heard = Heard()
+    assert run(tmp_path, progress=heard).failed == {}
+    there = cells(tmp_path)
+    assert {f"net-{row}-f{k}-s0" for row in ROWS for k in (0, 1)} <= set(there)
+    copied = [line for line in heard.lines if "the same network as" in line]
+    assert sorted(copied) == [
+        f"net-{row}-f{k}-s0: the same network as net-all-f{k}-s0"
+        for row in ("image-statistics", "random", "recommended")
+        for k in (0, 1)
+    ]
+    for k in (0, 1):
+        arrays, abouts = [], []
+        for row in ("all", "random"):
+            with np.load(there[f"net-{row}-f{k}-s0"]) as found:
+                arrays.append(found["test_probs_nk"])
+                abouts.append(json.loads(found["about"].tobytes()))
+        assert np.array_equal(*arrays)
+        assert abouts[1] == {**abouts[0], "seconds": 0.0, "same_as": f"net-all-f{k}-s0"}
+    alone = tmp_path / "alone"
+    lay_out(alone, (tmp_path / "toy.toml").read_text("utf-8").replace('"all", ', "").replace('"recommended", ', ""))
+    run(alone)
+    assert np.array_equal(*(np.load(where["net-random-f0-s0"])["test_probs_nk"] for where in (there, cells(alone))))
+
+
 def test_a_damaged_cell_is_made_again(finished: Path) -> None:
     hurt = cells(finished)["net-all-f0-s0"]
     whole = content(hurt)

@@ -14,7 +14,7 @@ from w2wpath.benchmarks.sources.cifar10 import read_cifar10
 from w2wpath.benchmarks.sources.letters import read_letters
 from w2wpath.benchmarks.sources.mnist import read_mnist
 from w2wpath.benchmarks.sources.source import Source
-from w2wpath.benchmarks.study.cells import Work, is_made
+from w2wpath.benchmarks.study.cells import Work
 from w2wpath.benchmarks.study.run import Study, TimeLeft, make_all, open_split
 from w2wpath.config import BenchSettings, CleanSettings, StudySettings
 from w2wpath.errors import ConfigError, W2wError
@@ -91,11 +91,8 @@ def complete(entries: Sequence[Entry], *, workers: int, progress: Progress) -> d
             mine = [study for study in studies if study.study.seeds == (seed,)]
             for stage in (_first, _lists):
                 works = {_told(work): work for study in mine for work in stage(study, seed)}
-                missing = [work for told, work in works.items() if told not in failed and not is_made(work)]
-                if missing:
-                    there = len(works) - len(missing)
-                    progress.say(f"seed {seed}: {len(missing)} cells to make now, {there} are there")
-                failed |= make_all(missing, clock, workers, progress, _told)
+                asked = [work for told, work in works.items() if told not in failed]
+                failed |= make_all(asked, clock, workers, progress, f"seed {seed}", _told)
     return failed
 
 

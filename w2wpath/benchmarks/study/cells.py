@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from w2wpath.benchmarks.rivals.traces import losses, margins
 from w2wpath.benchmarks.study.plain import finite
 from w2wpath.config import NetSettings
-from w2wpath.errors import writing
+from w2wpath.errors import RunError, writing
 from w2wpath.progress import Progress, Silent
 from w2wpath.provenance import Clock, versions
 from w2wpath.tiles.store import TileStore
@@ -51,6 +51,8 @@ class Work:
         The file that appears.
     key
         What it is made from, besides the settings.
+    knows_truth
+        Its list of training tiles was made with the truth.
     """
 
     kind: Kind
@@ -64,6 +66,7 @@ class Work:
     seed: int
     epochs: int
     threads: int | None = None
+    knows_truth: bool = False
 
     @property
     def name(self) -> str:
@@ -138,6 +141,32 @@ def is_made(work: Work) -> bool:
     return had.keys() <= wanted.keys() and all(
         value == had.get(name, fields[name].default) for name, value in wanted.items()
     )
+
+
+def identity(work: Work) -> str:
+    """Return what decides a cell's content, which rows share that train the same network on the same list.
+
+    A cell whose list knows the truth shares with none: so no other cell comes from it.
+    """
+    apart = work.name if work.knows_truth else ""
+    return json.dumps([work.kind, apart, dict(work.key), work.settings_that_count], sort_keys=True, default=str)
+
+
+def copy(made: Work, work: Work) -> None:
+    """Write the cell of `work` from one of the same identity that is made, with no seconds of its own.
+
+    Raises
+    ------
+    RunError
+        The other cell is not there any more.
+    DiskError
+        There is no room.
+    """
+    found = _read(made.path)
+    if found is None:
+        raise RunError(f"{made.path}: is not there any more. Run the same command again.")
+    about, arrays = found
+    _write(work.path, {**about, "seconds": 0.0, "same_as": made.name}, arrays)
 
 
 def make(work: Work, progress: Progress | None = None) -> float:

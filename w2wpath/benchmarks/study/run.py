@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,9 @@ from w2wpath.benchmarks.study.cells import (
     NetCell,
     WiseCell,
     Work,
+    copy,
     digest_of,
+    identity,
     is_made,
     make,
     read_net,
@@ -99,9 +101,10 @@ class Study:
         method = METHODS.get(row, METHODS["all"])
         settings = network_settings(self.settings, method, self.study)
         name = SAME_NETWORK.get(row, row)
-        return self._work(
+        work = self._work(
             "net", name, fold, kept, settings, _seed(fold) + SEEDS_APART // 2, self.study.classifier_epochs
         )
+        return replace(work, knows_truth=row in ORACLES)
 
     def inner_works(self, row: str, fold: Fold) -> list[Work]:
         """Return the cells that a rival needs before its list can be made."""
@@ -330,11 +333,8 @@ def complete(study: Study, *, workers: int = 1, progress: Progress | None = None
     for seed in study.study.seeds:
         first = [study.wise_cells(variant, seed) for variant in study.variants]
         for ahead in (*first, study.inner_cells(seed), []):
-            works = [*ahead, *study.net_cells(seed)]
-            missing = [work for work in works if work.name not in failed and not is_made(work)]
-            if missing:
-                progress.say(f"seed {seed}: {len(missing)} cells to make now, {len(works) - len(missing)} are there")
-            failed |= make_all(missing, clock, workers, progress)
+            works = [work for work in (*ahead, *study.net_cells(seed)) if work.name not in failed]
+            failed |= make_all(works, clock, workers, progress, f"seed {seed}")
     return failed
 
 
@@ -343,24 +343,48 @@ def make_all(
     clock: TimeLeft,
     workers: int,
     progress: Progress,
+    what: str,
     told: Callable[[Work], str] = lambda work: work.name,
 ) -> dict[str, str]:
-    """Make cells, by processes where there are several; return what went wrong, by what each cell is called."""
+    """Make cells that are not there, by processes where there are several; return what went wrong, by cell as `told`.
+
+    Rows often ask for the same network: a list that removes nothing is that of row ``all``. It is trained once.
+    """
+    alike: dict[str, list[Work]] = {}
+    made: dict[str, Work] = {}
+    for work in works:
+        if is_made(work):
+            made[identity(work)] = work
+        else:
+            alike.setdefault(identity(work), []).append(work)
+    missing = sum(len(group) for group in alike.values())
+    if missing:
+        progress.say(f"{what}: {missing} cells to make now, {len(works) - missing} are there")
+    for same in alike.keys() & made.keys():
+        _copied(made[same], alike.pop(same), progress, told)
     failed: dict[str, str] = {}
-    left = list(works)
-    alone = workers <= 1 or len(works) <= 1
+    left = [group[0] for group in alike.values()]
+    alone = workers <= 1 or len(left) <= 1
     task = partial(make, progress=progress) if alone else make
-    for work, result in each(task, works, workers=workers):
+    for work, result in each(task, list(left), workers=workers):
         left.remove(work)
+        group = alike[identity(work)]
         if isinstance(result, BaseException):
             if not isinstance(result, W2wError):
                 raise result
-            failed[told(work)] = str(result)
+            failed |= {told(one): str(result) for one in group}
             progress.say(f"{told(work)}: failed. {result}")
             continue
         clock.took(work, result)
         progress.say(f"{told(work)}: {result:.0f} s; {len(left)} left now{clock.told(left)}")
+        _copied(work, group[1:], progress, told)
     return failed
+
+
+def _copied(made: Work, works: Sequence[Work], progress: Progress, told: Callable[[Work], str]) -> None:
+    for work in works:
+        copy(made, work)
+        progress.say(f"{told(work)}: the same network as {told(made)}")
 
 
 class TimeLeft:
