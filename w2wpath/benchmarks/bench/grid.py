@@ -15,7 +15,8 @@ from w2wpath.benchmarks.sources.letters import read_letters
 from w2wpath.benchmarks.sources.mnist import read_mnist
 from w2wpath.benchmarks.sources.source import Source
 from w2wpath.benchmarks.study.cells import Work
-from w2wpath.benchmarks.study.run import Study, TimeLeft, make_all, open_split
+from w2wpath.benchmarks.study.making import TimeLeft, make_all
+from w2wpath.benchmarks.study.run import Study, open_split
 from w2wpath.config import BenchSettings, CleanSettings, StudySettings
 from w2wpath.errors import ConfigError, W2wError
 from w2wpath.progress import Progress

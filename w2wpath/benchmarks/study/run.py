@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property, partial
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -16,11 +16,8 @@ from w2wpath.benchmarks.study.cells import (
     NetCell,
     WiseCell,
     Work,
-    copy,
     digest_of,
-    identity,
     is_made,
-    make,
     read_net,
     read_trace,
     read_wise,
@@ -28,6 +25,7 @@ from w2wpath.benchmarks.study.cells import (
 from w2wpath.benchmarks.study.ground import Ground, prepare, prepare_split
 from w2wpath.benchmarks.study.inner import RIVALS, dealt, piece_settings
 from w2wpath.benchmarks.study.judging import Judged, judged
+from w2wpath.benchmarks.study.making import TimeLeft, make_all
 from w2wpath.benchmarks.study.methods import (
     METHODS,
     PRETRAINED,
@@ -41,9 +39,8 @@ from w2wpath.benchmarks.study.methods import (
 )
 from w2wpath.benchmarks.study.oracle import NEEDS_WISE, ORACLES
 from w2wpath.config import CleanSettings, StudySettings, TileSettings
-from w2wpath.errors import ConfigError, RunError, W2wError
+from w2wpath.errors import ConfigError, RunError
 from w2wpath.progress import Progress, Silent
-from w2wpath.tiles.distribute import each
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.truth import Truth, read_truth
 
@@ -336,70 +333,3 @@ def complete(study: Study, *, workers: int = 1, progress: Progress | None = None
             works = [work for work in (*ahead, *study.net_cells(seed)) if work.name not in failed]
             failed |= make_all(works, clock, workers, progress, f"seed {seed}")
     return failed
-
-
-def make_all(
-    works: Sequence[Work],
-    clock: TimeLeft,
-    workers: int,
-    progress: Progress,
-    what: str,
-    told: Callable[[Work], str] = lambda work: work.name,
-) -> dict[str, str]:
-    """Make cells that are not there, by processes where there are several; return what went wrong, by cell as `told`.
-
-    Rows often ask for the same network: a list that removes nothing is that of row ``all``. It is trained once.
-    """
-    alike: dict[str, list[Work]] = {}
-    made: dict[str, Work] = {}
-    for work in works:
-        if is_made(work):
-            made[identity(work)] = work
-        else:
-            alike.setdefault(identity(work), []).append(work)
-    missing = sum(len(group) for group in alike.values())
-    if missing:
-        progress.say(f"{what}: {missing} cells to make now, {len(works) - missing} are there")
-    for same in alike.keys() & made.keys():
-        _copied(made[same], alike.pop(same), progress, told)
-    failed: dict[str, str] = {}
-    left = [group[0] for group in alike.values()]
-    alone = workers <= 1 or len(left) <= 1
-    task = partial(make, progress=progress) if alone else make
-    for work, result in each(task, list(left), workers=workers):
-        left.remove(work)
-        group = alike[identity(work)]
-        if isinstance(result, BaseException):
-            if not isinstance(result, W2wError):
-                raise result
-            failed |= {told(one): str(result) for one in group}
-            progress.say(f"{told(work)}: failed. {result}")
-            continue
-        clock.took(work, result)
-        progress.say(f"{told(work)}: {result:.0f} s; {len(left)} left now{clock.told(left)}")
-        _copied(work, group[1:], progress, told)
-    return failed
-
-
-def _copied(made: Work, works: Sequence[Work], progress: Progress, told: Callable[[Work], str]) -> None:
-    for work in works:
-        copy(made, work)
-        progress.say(f"{told(work)}: the same network as {told(made)}")
-
-
-class TimeLeft:
-    """Estimates the time left from the cells done so far, each kind by itself."""
-
-    def __init__(self, workers: int) -> None:
-        self._workers = workers
-        self._took: dict[str, list[float]] = {}
-
-    def took(self, work: Work, seconds: float) -> None:
-        """Note what a cell took."""
-        self._took.setdefault(work.kind, []).append(seconds)
-
-    def told(self, left: Sequence[Work]) -> str:
-        """Tell the time that these cells will take; nothing where there is none left."""
-        known = {kind: float(np.mean(seconds)) for kind, seconds in self._took.items()}
-        rest = sum(known.get(work.kind, max(known.values())) for work in left) / self._workers
-        return f", about {rest / 60:.0f} min" if left else ""
