@@ -45,6 +45,15 @@ def test_what_the_paper_says_passes() -> None:
     assert claims(measured)[0].numbers == "Sp-MNIST-10 training 0.500, test 0.600"
 
 
+def test_a_rival_is_held_against_the_network_of_its_own_settings() -> None:
+    rows = {"all": acc(0.95), "deterministic": acc(0.8), "roy": acc(0.951)}
+    found = next(claim for claim in claims(Measured({"MNIST": rows}, {}, {})) if claim.text.startswith("roy"))
+    assert (found.verdict, found.numbers) == ("pass", "MNIST 0.951 / 0.950")
+    alone = {"all": acc(0.8), "deterministic": acc(0.95), "roy": acc(0.951)}
+    found = next(claim for claim in claims(Measured({"MNIST": alone}, {}, {})) if claim.text.startswith("roy"))
+    assert found.verdict == "fail"
+
+
 def test_the_opposite_fails() -> None:
     rows = {"recommended": acc(0.7), "random": acc(0.8), "oracle": acc(0.6), "deterministic": acc(0.9)}
     rivals = {"roy": acc(0.8), "koehler, best of 6 (0.9)": acc(0.97)}
