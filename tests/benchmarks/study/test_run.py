@@ -124,6 +124,18 @@ def test_rows_that_train_the_same_network_on_the_same_list_train_it_once(tmp_pat
     assert np.array_equal(*(np.load(where["net-random-f0-s0"])["test_probs_nk"] for where in (there, cells(alone))))
 
 
+def test_a_copy_that_cannot_be_written_is_told_and_the_others_are_there(tmp_path: Path) -> None:
+    lay_out(
+        tmp_path, TOML.replace("lr = 0.1", "lr = 1e-6\nquality = false").replace("max_epochs = 6", "max_epochs = 2")
+    )
+    (tmp_path / "out" / "cells").mkdir()
+    (tmp_path / "out" / "cells" / "net-random-f1-s0.partial.npz").symlink_to("/dev/full")
+    done = run(tmp_path)
+    assert set(done.failed) == {"net-random-f1-s0"}
+    assert "could not be written" in done.failed["net-random-f1-s0"]
+    assert done.missing == ("random",)
+
+
 def test_a_damaged_cell_is_made_again(finished: Path) -> None:
     hurt = cells(finished)["net-all-f0-s0"]
     whole = content(hurt)

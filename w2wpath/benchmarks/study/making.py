@@ -35,9 +35,9 @@ def make_all(
     missing = sum(len(group) for group in alike.values())
     if missing:
         progress.say(f"{what}: {missing} cells to make now, {len(works) - missing} are there")
-    for same in alike.keys() & made.keys():
-        _copied(made[same], alike.pop(same), progress, told)
     failed: dict[str, str] = {}
+    for same in [one for one in alike if one in made]:
+        failed |= _copied(made[same], alike.pop(same), progress, told)
     left = [group[0] for group in alike.values()]
     alone = workers <= 1 or len(left) <= 1
     task = partial(make, progress=progress) if alone else make
@@ -52,14 +52,21 @@ def make_all(
             continue
         clock.took(work, result)
         progress.say(f"{told(work)}: {result:.0f} s; {len(left)} left now{clock.told(left)}")
-        _copied(work, group[1:], progress, told)
+        failed |= _copied(work, group[1:], progress, told)
     return failed
 
 
-def _copied(made: Work, works: Sequence[Work], progress: Progress, told: Callable[[Work], str]) -> None:
+def _copied(made: Work, works: Sequence[Work], progress: Progress, told: Callable[[Work], str]) -> dict[str, str]:
+    failed: dict[str, str] = {}
     for work in works:
-        copy(made, work)
-        progress.say(f"{told(work)}: the same network as {told(made)}")
+        try:
+            copy(made, work)
+        except W2wError as error:
+            failed[told(work)] = str(error)
+            progress.say(f"{told(work)}: failed. {error}")
+        else:
+            progress.say(f"{told(work)}: the same network as {told(made)}")
+    return failed
 
 
 class TimeLeft:
