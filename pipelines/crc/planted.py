@@ -1,4 +1,6 @@
-"""Plant wrong labels in a cohort; print what each `doubt_below` finds of them. No truth is read.
+"""Plant wrong labels in a cohort; print what each `doubt_below` finds of them, and how forests rank them.
+
+No truth is read.
 
 A Wise is trained on the training side of one fold, in which some labels were changed at random. The rest holds what is
 wrong with the cohort itself, so its rate is not one of false removals: it tells how fast the exclusions grow.
@@ -9,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +25,16 @@ from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
 from w2wpath.errors import W2wError
 from w2wpath.progress import Progress
 from w2wpath.w2wnet.fit import WiseFit, fit_wise, judge
-from w2wpath.w2wnet.metrics import wilson
+from w2wpath.w2wnet.metrics import auroc, wilson
 from w2wpath.w2wnet.second_reader import second_reading
 from w2wpath.w2wnet.uncertainty import MCStats
 
 SHARES = (0.3, 0.4, 0.5, 0.6, 0.7, 0.8)
+FORESTS: Mapping[str, Mapping[str, Any]] = {
+    f"{tried} of the features a split, leaves of {leaf}": {"max_features": share, "min_samples_leaf": leaf}
+    for tried, share in (("the root", "sqrt"), ("three tenths", 0.3))
+    for leaf in (1, 3)
+}
 TOML = Path(__file__).parent / "study-small.toml"
 
 
@@ -51,6 +59,9 @@ def main() -> int:
         low, high = row["interval"]
         cells = (f"{row['doubt_below']:g}", f"{row['planted']:.3f}", f"{low:.3f}-{high:.3f}", f"{row['rest']:.3f}")
         print(f"| {' | '.join(cells)} |")  # noqa: T201
+    print("\n| a forest alone | AUROC of the planted labels |\n|---|---|")  # noqa: T201
+    for name, area in found["forests"].items():
+        print(f"| {name} | {area:.3f} |")  # noqa: T201
     return 0
 
 
@@ -74,7 +85,12 @@ def measured(toml: Path, data: Path, out: Path, share: float, fold: int, progres
         of_planted, rest = wilson(hit, int(planted.sum())), float(excluded[~planted].mean())
         interval = (of_planted.low, of_planted.high)
         rows.append({"doubt_below": doubt_below, "planted": of_planted.value, "interval": interval, "rest": rest})
-    return {"planted": int(planted.sum()), "rest": int((~planted).sum()), "seconds": round(seconds), "rows": rows}
+    forests = {}
+    for name, of_trees in FORESTS.items():
+        probs = second_reading(ground.texture_nf[train], labels, len(ground.table.classes), seed=fold, **of_trees)
+        forests[name] = auroc(1.0 - probs[np.arange(len(train)), labels], planted)
+    counts = {"planted": int(planted.sum()), "rest": int((~planted).sum()), "seconds": round(seconds)}
+    return {**counts, "rows": rows, "forests": forests}
 
 
 def plant(

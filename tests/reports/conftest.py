@@ -70,7 +70,7 @@ def made_decisions(store: TileStore) -> Decisions:
     other = judged & (i % 2 == 0)
     predicted = np.where(judged, np.where(other, 1 - table.label, table.label), -1)
     why = np.where(state == KEPT, "", np.array(["label", "uncertain", "focus", "background", "colour"])[i % 5])
-    why = np.where(judged, np.where(state == UNDECIDED, "tie", why), "no label")
+    why = np.where(judged, np.where(state == UNDECIDED, np.where(i % 4, "tie", "vetoed"), why), "no label")
     stop = {"reason": "stable", "epoch": 2, "deltas": [0.5, 0.4], "medians": [None, 0.4], "stds": [None, 0.01]}
     fold = {"stop": stop, "boundary": 0.5, "threshold": 0.25, "test_accuracy": 0.875}
     about = {

@@ -31,7 +31,9 @@ def test_tiles_lie_where_they_belong_highest_score_first(store: TileStore, decis
     state, judged = decisions.state, decisions.judged
     reason = np.array(REASONS)[decisions.reason]
     expected = {
-        "Undecided: as many networks for as against": judged & (state == UNDECIDED),
+        "Undecided: as many networks for as against": judged & (state == UNDECIDED) & (reason != "vetoed"),
+        "Undecided: networks doubt the label, but the one that never saw the patient reads it too": judged
+        & (reason == "vetoed"),
         "Stale: the label was changed after the tile was judged": np.zeros(39, dtype=bool),
         "Set aside: the networks read another class": judged & (state == EXCLUDED) & (reason == "label"),
         "Set aside: the networks are not sure": judged & (state == EXCLUDED) & (reason == "uncertain"),
@@ -58,7 +60,7 @@ def test_a_tile_whose_label_was_changed_is_stale_and_nowhere_else(store: TileSto
     chosen = choose(changed, since)
     assert chosen["Stale: the label was changed after the tile was judged"].tolist() == [1, 4, 9]
     assert sum(len(rows) for rows in chosen.values()) == decisions.judged.sum() + 1
-    shown = galleries(store, changed, since)[1]
+    shown = galleries(store, changed, since)[2]
     assert [tile.given for tile in shown.cards] == [CLASSES[1], "none", CLASSES[0]]
     assert [tile.reads for tile in shown.cards][2] == "none"
 

@@ -6,7 +6,7 @@ import hashlib
 import io
 import json
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -202,6 +202,20 @@ class FakeLearner:
     def start(self, rows: Rows, labels: NDArray[np.int16], seed: int) -> FakeRun:
         self.started.append((rows, labels, seed))
         return FakeRun(self.content_n, rows, np.random.default_rng(seed), self.sure)
+
+
+@dataclass
+class Believing(FakeLearner):
+    """Starts runs that see `believed` (row to class) in tiles that they were not trained on, and `content_n` else."""
+
+    believed: Mapping[int, int] = field(default_factory=dict)
+
+    def start(self, rows: Rows, labels: NDArray[np.int16], seed: int) -> FakeRun:
+        content = self.content_n.copy()
+        for row in set(self.believed) - set(rows.tolist()):
+            content[row] = self.believed[row]
+        self.started.append((rows, labels, seed))
+        return FakeRun(content, rows, np.random.default_rng(seed), self.sure)
 
 
 class Interrupted(BaseException):

@@ -24,6 +24,7 @@ from tests.w2wnet.conftest import (
     NOISE,
     PX,
     QUICK,
+    Believing,
     FakeLearner,
     FakeRun,
     Heard,
@@ -69,9 +70,10 @@ from w2wpath.w2wnet import clean as clean_module
 from w2wpath.w2wnet import plan as plan_module
 from w2wpath.w2wnet import runs as runs_module
 from w2wpath.w2wnet.clean import clean
+from w2wpath.w2wnet.decide import REASONS as EXCLUSIONS
 from w2wpath.w2wnet.folds import FoldTable, make_folds, sides
 from w2wpath.w2wnet.learner import Rows
-from w2wpath.w2wnet.ledger import COLUMNS, EXCLUDED, KEPT, REASONS, UNDECIDED, Decisions, read_decisions, runs
+from w2wpath.w2wnet.ledger import COLUMNS, EXCLUDED, KEPT, REASONS, STATES, UNDECIDED, Decisions, read_decisions, runs
 from w2wpath.w2wnet.quality import Reference, measure
 
 
@@ -191,11 +193,59 @@ def test_a_tie_of_votes_is_undecided_and_says_so(store: TileStore, monkeypatch: 
         return run, replace(said, severity_n=np.full(len(said.severity_n), 2.0 if exclude else 0.0))
 
     monkeypatch.setattr(foldwork, "fit_wise", only_even_folds_exclude)
-    _, decisions = cleaned(store)
+    _, decisions = cleaned(store, QUICK.model_copy(update={"out_of_fold_veto": False}))
     # folds 0 and 2 exclude all that they train on, fold 1 nothing: only tiles of fold 1 have votes that agree
     assert np.array_equal(decisions.state == EXCLUDED, decisions.fold == 1)
     assert np.array_equal(decisions.state == UNDECIDED, decisions.fold != 1)
     assert {REASONS[i] for i in decisions.reason[decisions.state == UNDECIDED]} == {"tie"}
+
+
+def first_flip(store: TileStore, table: TileTable) -> int:
+    """The first tile whose pixels show another class than its label."""
+    return int(np.flatnonzero(planted(store, table) & (shown(store, table) != NOISE))[0])
+
+
+def test_what_the_unseen_fold_speaks_for_is_undecided_and_nothing_else_changes(store: TileStore) -> None:
+    table, before = cleaned(store)
+    flip = first_flip(store, table)
+
+    def learner_for(_: TileTable) -> Believing:
+        return Believing(shown(store, table), believed={flip: int(table.label[flip])})
+
+    _, decisions = clean(store, learner_for, QUICK, home_of(store).parent / "veto")
+    assert STATES[before.state[flip]] == "excluded"
+    assert (STATES[decisions.state[flip]], REASONS[decisions.reason[flip]]) == ("undecided", "vetoed")
+    assert flip in decisions.for_training()
+    others = np.arange(table.n) != flip
+    assert np.array_equal(decisions.state[others], before.state[others])
+    assert np.array_equal(decisions.reason[others], before.reason[others])
+    assert np.array_equal(decisions.votes, before.votes)
+
+
+@pytest.mark.parametrize(
+    "why", ["it is not sure", "image quality is bad too", "its network learned nothing", "it is turned off"]
+)
+def test_there_is_no_veto_where(store: TileStore, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
+    table = store.table()
+    flip = first_flip(store, table)
+    settings = QUICK.model_copy(update={"out_of_fold_veto": why != "it is turned off"})
+    whole = foldwork.FoldWork.run
+
+    def altered(self: foldwork.FoldWork, learner: Believing, k: int, *rest: object) -> foldwork.FoldResult:
+        found = whole(self, learner, k, *rest)  # type: ignore[arg-type]  # passed on as they came
+        if flip in found.test_rows:
+            if why == "it is not sure":
+                found.test_u[found.test_rows == flip] = found.test_u.max() + 1.0
+            if why == "its network learned nothing":
+                found.about["stop"]["reason"] = "degenerate"
+        elif why == "image quality is bad too":
+            found.severity_nr[found.train_rows == flip, EXCLUSIONS.index("focus")] = 1.5
+        return found
+
+    monkeypatch.setattr(foldwork.FoldWork, "run", altered)
+    learner = Believing(shown(store, table), believed={flip: int(table.label[flip])})
+    _, decisions = clean(store, lambda _: learner, settings, home_of(store).parent / "veto")
+    assert STATES[decisions.state[flip]] == "excluded"
 
 
 def test_no_network_ever_meets_its_test_patients(store: TileStore) -> None:

@@ -14,6 +14,7 @@ from tests.w2wnet.conftest import (
     CLASSES,
     NOISE,
     QUICK,
+    Believing,
     FakeLearner,
     add_slide,
     blurred,
@@ -24,7 +25,7 @@ from tests.w2wnet.conftest import (
 )
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.clean import clean
-from w2wpath.w2wnet.controls import KINDS, Glass, Planted, deal, plant, pooled, recall, says
+from w2wpath.w2wnet.controls import KINDS, Glass, Planted, deal, plant, recall, says
 from w2wpath.w2wnet.folds import make_folds
 from w2wpath.w2wnet.ledger import read_decisions
 from w2wpath.w2wnet.metrics import wilson
@@ -193,13 +194,6 @@ def test_recall_has_wilsons_interval() -> None:
     assert (found["blur"]["low"], found["blur"]["high"]) == (expected.low, expected.high)
 
 
-def test_recall_is_pooled_over_folds() -> None:
-    one = recall(np.array([0, 1, 2]), np.array([True, True, False]))
-    two = recall(np.array([0, 1]), np.array([False, True]))
-    assert pooled([one, two]) == recall(np.array([0, 1, 2, 0, 1]), np.array([True, True, False, False, True]))
-    assert pooled([{}, {}]) == {}
-
-
 def test_it_is_said_what_controls_tell_and_what_not() -> None:
     assert says({}) == []
     assert says(recall(np.array([0, 0, 1]), np.array([True, False, True]))) == [
@@ -236,7 +230,6 @@ def test_controls_are_found_and_reach_nothing_else(tissues: TileStore, planted: 
         mine = about["folds"][k]
         assert mine["train_tiles"] == int((~none).sum())
         assert mine["excluded"] == int((decisions.votes[:, k] == 1).sum())
-        assert mine["controls"]["all"]["planted"] == len(replaced)
         # the reference knows only tiles that are as they are
         features = measure(originals(tissues, np.flatnonzero(~none)))
         assert Reference(**mine["quality"]) == Reference.learn(features, table.slide[~none])
@@ -250,8 +243,29 @@ def test_controls_are_found_and_reach_nothing_else(tissues: TileStore, planted: 
     assert read_decisions(tissues, table).about["controls"] == about["controls"]
 
 
+def test_a_flip_that_the_network_of_its_patients_fold_speaks_for_is_not_found(
+    tissues: TileStore, planted: Planted, tmp_path: Path
+) -> None:
+    table = tissues.table()
+    known = {originals(tissues, np.array([i]))[0].tobytes(): table.label[i] for i in range(table.n)}
+    flips = np.flatnonzero(planted.kind == KINDS.index("flip"))
+
+    def learner_for(_: TileTable, images: NDArray[np.uint8] | None = None) -> FakeLearner:
+        assert images is not None
+        shown = np.array([known.get(image.tobytes(), NOISE) for image in images])
+        believed = {table.n + int(flips[0]): int(planted.label[flips[0]])}
+        return Believing(np.concatenate([table.label, shown]), believed=believed)
+
+    _, decisions = clean(tissues, learner_for, WITH_CONTROLS, tmp_path / "clean")
+    found = decisions.about["controls"]
+    assert (found["flip"]["planted"], found["flip"]["found"]) == (len(flips), len(flips) - 1)
+    # without the veto it counts: the network that learned from it doubts it
+    settings = WITH_CONTROLS.model_copy(update={"out_of_fold_veto": False})
+    _, decisions = clean(tissues, learner_for, settings, tmp_path / "without")
+    assert decisions.about["controls"]["flip"]["found"] == len(flips)
+
+
 def test_without_controls_nothing_is_told_of_them(tissues: TileStore, tmp_path: Path) -> None:
     settings = WITH_CONTROLS.model_copy(update={"controls": 0.0})
     _, decisions = clean(tissues, reading(tissues), settings, tmp_path / "clean")
     assert decisions.about["controls"] == {}
-    assert [fold["controls"] for fold in decisions.about["folds"]] == [{}] * 3

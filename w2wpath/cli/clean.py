@@ -59,6 +59,7 @@ def run(
     split: of.Split = None,
     second_reader: of.SecondReader = None,
     doubt_below: of.DoubtBelow = None,
+    out_of_fold_veto: of.OutOfFoldVeto = None,
     min_separation: of.MinSeparation = None,
     quality: of.Quality = None,
     threshold: of.Threshold = None,

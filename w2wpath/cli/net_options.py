@@ -97,6 +97,14 @@ DoubtBelow = Annotated[
         "[default: 0.6]",
     ),
 ]
+OutOfFoldVeto = Annotated[
+    bool | None,
+    _switch(
+        _JUDGE,
+        "out-of-fold-veto",
+        "Undecided, not excluded: tiles whose label the network that never saw the patient is sure of. [default: True]",
+    ),
+]
 MinSeparation = Annotated[
     str | None,
     _option(_JUDGE, "Exclude nothing unless the valley between the groups is this deep, 0 to 1; none: always cut."),

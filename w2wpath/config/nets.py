@@ -89,6 +89,9 @@ class NetSettings(Settings):
     usual in its class (the median): two-means always cuts, also where nothing is wrong. None excludes the whole
     cluster. It is the smallest value, in tenths, that still found about nine in ten of wrong labels planted in crc27
     for the purpose; every tenth more takes another twentieth of the other tiles (pipelines/crc/planted.py)."""
+    out_of_fold_veto: bool = True
+    """A tile that networks exclude by its label or their doubt is undecided instead where the network of its own fold,
+    which never saw the patient nor that label, names the label too and is sure of it. Image quality has no veto."""
     min_separation: OrNone = Field(None, ge=0, le=1)
     """The network excludes nothing unless the valley between the clusters is at least this deep, 0 to 1 (R20). Blind
     to spurious tiles that form a tail and no group of their own, so `doubt_below` is the guard by default."""
@@ -151,6 +154,7 @@ PAPER: Mapping[str, Any] = {
     "label_weight": 0.0,
     "second_reader": "none",
     "doubt_below": None,
+    "out_of_fold_veto": False,
     "threshold": "centroid",
     "quality": False,
     "lr": 0.0001,

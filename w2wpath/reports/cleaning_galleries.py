@@ -55,8 +55,10 @@ def choose(table: TileTable, decisions: Decisions) -> dict[str, NDArray[np.intp]
     stale = decisions.stale
     judged = decisions.judged & ~stale
     excluded = judged & (decisions.state == EXCLUDED)
+    vetoed = judged & (decisions.reason == REASONS.index("vetoed"))
     chosen = {
-        "Undecided: as many networks for as against": judged & (decisions.state == UNDECIDED),
+        "Undecided: as many networks for as against": judged & (decisions.state == UNDECIDED) & ~vetoed,
+        "Undecided: networks doubt the label, but the one that never saw the patient reads it too": vetoed,
         "Stale: the label was changed after the tile was judged": stale,
         **{
             f"Set aside: {REASON_IN_WORDS[reason]}": excluded & (decisions.reason == REASONS.index(reason))

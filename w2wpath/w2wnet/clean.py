@@ -14,7 +14,7 @@ from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet import collect as collecting
 from w2wpath.w2wnet import texture
 from w2wpath.w2wnet.checkpoint import reached
-from w2wpath.w2wnet.controls import plant, pooled
+from w2wpath.w2wnet.controls import plant, recall
 from w2wpath.w2wnet.duplicates import Duplicates, across_patients
 from w2wpath.w2wnet.estimate import estimate
 from w2wpath.w2wnet.foldwork import FoldResult, FoldWork, Pixels
@@ -229,11 +229,14 @@ def collect(cleaning: Cleaning, *, force: bool = False) -> tuple[TileTable, Deci
         fold_hash=plan.folds.digest,
         folds=[result.about for result in results],
         classes=plan.table.classes,
-        controls=pooled([result.about["controls"] for result in results]),
         duplicates=cleaning.duplicates.groups,
         duplicate_tiles=cleaning.duplicates.tiles,
     )
     decisions = collecting.decide(cleaning.run, plan.table, results, about)
+    planted = cleaning.work.planted
+    about["controls"] = (
+        {} if planted is None else recall(planted.kind, collecting.controls_found(planted, results, about))
+    )
     too_much = collecting.stops(plan.table, decisions)
     about["stopped"], about["forced"] = ([], too_much) if force else (too_much, [])
     if not about["stopped"]:

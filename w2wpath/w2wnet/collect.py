@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.tiles.store import TileTable
+from w2wpath.w2wnet.controls import Planted
+from w2wpath.w2wnet.decide import NET_REASONS
 from w2wpath.w2wnet.decide import REASONS as EXCLUSIONS
 from w2wpath.w2wnet.folds import assert_out_of_fold
 from w2wpath.w2wnet.foldwork import FoldResult
@@ -50,6 +52,10 @@ def decide(run: str, table: TileTable, results: Sequence[FoldResult], about: dic
     why = np.where(state == UNDECIDED, "tie", np.array(EXCLUSIONS)[severity_nr.argmax(axis=1)])
     why = np.where(state == KEPT, "", why)
     why = np.where(judged, why, "no label")
+    vetoed = np.zeros(n, dtype=np.bool_)
+    vetoed[judged] = veto(table.label[judged], fold[judged], probs[judged], unseen[judged, 0], about)
+    vetoed &= (state == EXCLUDED) & by_networks_alone(severity_nr)
+    state[vetoed], why[vetoed] = UNDECIDED, "vetoed"
     return Decisions(
         run=run,
         state=state,
@@ -65,6 +71,50 @@ def decide(run: str, table: TileTable, results: Sequence[FoldResult], about: dic
         area_share=table.area_share,
         about=about,
     )
+
+
+def controls_found(planted: Planted, results: Sequence[FoldResult], about: Mapping[str, Any]) -> NDArray[np.bool_]:
+    """Tell which planted controls (p,) are excluded: by the network that learned from them, with the veto of another.
+
+    `about` is that of the decisions, with the thresholds of the folds.
+    """
+    count = len(planted.label)
+    severity_pr, fold_p = np.zeros((count, len(EXCLUSIONS))), np.zeros(count, dtype=np.intp)
+    probs_pk, u_p = np.zeros((count, len(about["classes"]))), np.zeros(count)
+    for k, result in enumerate(results):
+        severity_pr[result.planted_rows] = result.planted_severity_nr
+        theirs = result.unseen_planted_rows
+        fold_p[theirs], probs_pk[theirs], u_p[theirs] = k, result.unseen_planted_nk, result.unseen_planted_u
+    threshold_f = np.maximum([one["threshold"] for one in about["folds"]], 1e-12)
+    vetoed = veto(planted.label, fold_p, probs_pk, u_p / threshold_f[fold_p], about) & by_networks_alone(severity_pr)
+    return np.asarray((severity_pr.max(axis=1) > 1.0) & ~vetoed)
+
+
+def veto(
+    label_n: NDArray[np.integer[Any]],
+    fold_n: NDArray[np.integer[Any]],
+    probs_nk: NDArray[np.floating[Any]],
+    doubt_n: NDArray[np.floating[Any]],
+    about: Mapping[str, Any],
+) -> NDArray[np.bool_]:
+    """Tell whether the network of a tile's own fold (n,) speaks for its label: it names it, and is sure.
+
+    Parameters
+    ----------
+    probs_nk, doubt_n
+        Out-of-fold mean draws (n, k), and their u over the threshold of the fold: above 1 it is not sure.
+    about
+        Settings, and the folds, of which one that learned nothing speaks for no label.
+    """
+    if not about["settings"]["out_of_fold_veto"]:
+        return np.zeros(len(label_n), dtype=np.bool_)
+    learned = np.array([one["stop"]["reason"] != "degenerate" for one in about["folds"]])
+    return np.asarray((probs_nk.argmax(axis=1) == label_n) & (doubt_n <= 1.0) & learned[fold_n])
+
+
+def by_networks_alone(severity_nr: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Tell of which tiles (n,) no image quality speaks for an exclusion; severities (n, 5) for each of REASONS."""
+    return np.asarray(severity_nr[:, len(NET_REASONS) :].max(axis=1) <= 1.0)
 
 
 def stops(table: TileTable, decisions: Decisions) -> list[str]:

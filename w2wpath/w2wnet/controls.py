@@ -1,13 +1,14 @@
 """Planted controls: known faults, made from the user's own tiles, that tell how many of their kind are found.
 
 In each fold a share of the training tiles is replaced by faulted versions of them. Networks and image quality judge
-those as they judge any other, and their recall is reported. The planted images are rows behind the table's: they have
-no vote, no count and no decision, and the tile that one stands for has no vote of that fold.
+those as they judge any other, the network of the patient's own fold has its veto, and their recall is reported. The
+planted images are rows behind the table's: they have no vote, no count and no decision, and the tile that one stands
+for has no vote of that fold.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -153,19 +154,13 @@ def blurred(image: NDArray[np.uint8], sigma_px: float) -> NDArray[np.uint8]:
 
 def recall(kind_p: NDArray[np.integer], found_p: NDArray[np.bool_]) -> dict[str, dict[str, Any]]:
     """Count planted and found controls by kind, and ``all``, with a 95 % interval of the share (Wilson)."""
-    counts = {name: found_p[kind_p == code] for code, name in enumerate(KINDS)}
-    return _with_intervals({name: (len(hits), int(hits.sum())) for name, hits in counts.items()})
-
-
-def pooled(folds: Sequence[Mapping[str, Mapping[str, Any]]]) -> dict[str, dict[str, Any]]:
-    """Join what :func:`recall` said of every fold; nothing where none was planted."""
-    of_kind = {name: [fold[name] for fold in folds if name in fold] for name in KINDS}
-    return _with_intervals(
-        {
-            name: (sum(one["planted"] for one in some), sum(one["found"] for one in some))
-            for name, some in of_kind.items()
-        }
-    )
+    counts = {name: found_p[kind_p == code] for code, name in enumerate(KINDS)} | {"all": found_p}
+    table = {}
+    for name, hits in counts.items():
+        if len(hits):
+            interval = wilson(int(hits.sum()), len(hits))
+            table[name] = {"planted": len(hits), "found": int(hits.sum()), "low": interval.low, "high": interval.high}
+    return table
 
 
 def says(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
@@ -183,13 +178,3 @@ def says(controls: Mapping[str, Mapping[str, Any]]) -> list[str]:
         "How many of the excluded tiles are good cannot be known from controls: look at them "
         "(`w2wpath review export --audit 100`).",
     ]
-
-
-def _with_intervals(counts: Mapping[str, tuple[int, int]]) -> dict[str, dict[str, Any]]:
-    planted, found = (sum(values) for values in zip(*counts.values(), strict=True))
-    table = {}
-    for name, (n, hits) in {**counts, "all": (planted, found)}.items():
-        if n:
-            interval = wilson(hits, n)
-            table[name] = {"planted": n, "found": hits, "low": interval.low, "high": interval.high}
-    return table

@@ -13,13 +13,17 @@ from w2wpath.errors import RunError
 
 KEPT, EXCLUDED, UNDECIDED = 0, 1, 2
 STATES = ("kept", "excluded", "undecided")
-REASONS = ("", "label", "uncertain", "tie", "no label", "focus", "background", "colour", "new", "stale", "review")
+REASONS = (
+    *("", "label", "uncertain", "tie", "no label", "focus", "background", "colour", "new", "stale", "review"),
+    "vetoed",
+)
 """Indices never change; new ones are appended.
 
 ``label``: the draws name another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
 ``no label``: the tile carries none and was not judged; ``focus``, ``background``, ``colour``: its image quality;
 ``new``: labelled, but not judged by the run; ``stale``: judged with another label than it has now; ``review``: a person
-said so."""
+said so; ``vetoed``: most networks that learned from it exclude it, and the one that never saw the patient names its
+label."""
 FLAGS = ("", "uncertain", "focus", "background", "colour")
 """Why a tile would be masked on a slide of an unseen patient; "" where it would not."""
 COLUMNS = ("state", "reason", "votes", "fold", "severity", "score", "probs", "u", "unseen", "label", "area_share")

@@ -6,7 +6,7 @@ import io
 import json
 import time
 import zipfile
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ from w2wpath.provenance import write_whole
 from w2wpath.tiles.store import TileTable
 from w2wpath.w2wnet import texture
 from w2wpath.w2wnet.checkpoint import reached
-from w2wpath.w2wnet.controls import Planted, recall
+from w2wpath.w2wnet.controls import Planted
 from w2wpath.w2wnet.decide import join
 from w2wpath.w2wnet.fit import WiseFit, draw_exact, fit_wise
 from w2wpath.w2wnet.folds import assert_disjoint, sides
@@ -27,13 +27,24 @@ from w2wpath.w2wnet.learner import Learner
 from w2wpath.w2wnet.quality import REASONS as QUALITY_REASONS
 from w2wpath.w2wnet.quality import Quality, Reference, judge
 from w2wpath.w2wnet.second_reader import second_reading
+from w2wpath.w2wnet.uncertainty import MCStats
+
+
+def _no_rows() -> NDArray[np.intp]:
+    return np.empty(0, dtype=np.intp)
+
+
+def _no_values() -> NDArray[np.float32]:
+    return np.empty(0, dtype=np.float32)
 
 
 @dataclass(frozen=True)
 class FoldResult:
     """What fold k says: severities of its training tiles, and of its test tiles without their labels.
 
-    Rows index the table. `unseen_quality_nr` (n, 3) is for each of the reasons of image quality.
+    Rows index the table, those of controls the planted images: `planted_rows` are in the fold's training,
+    `unseen_planted_rows` are made from its test patients' tiles. `unseen_quality_nr` (n, 3) is for each of the reasons
+    of image quality.
     """
 
     train_rows: NDArray[np.intp]
@@ -43,6 +54,11 @@ class FoldResult:
     test_u: NDArray[np.float32]
     unseen_quality_nr: NDArray[np.float32]
     about: dict[str, Any]
+    planted_rows: NDArray[np.intp] = field(default_factory=_no_rows)
+    planted_severity_nr: NDArray[np.float32] = field(default_factory=_no_values)
+    unseen_planted_rows: NDArray[np.intp] = field(default_factory=_no_rows)
+    unseen_planted_nk: NDArray[np.float32] = field(default_factory=_no_values)
+    unseen_planted_u: NDArray[np.float32] = field(default_factory=_no_values)
 
     def write(self, path: Path) -> None:
         """Write it so that it appears whole or not at all."""
@@ -70,14 +86,14 @@ class Side:
     ----------
     rows
         (n,) rows of the judged tiles.
-    kind, stands_for
-        (p,) of the planted controls, which come after the tiles.
+    planted, stands_for
+        (p,) rows of the planted controls, which come after the tiles, and of the tiles that they stand for.
     learner_rows, labels
         (n + p,) as the learner counts: rows of the table, then of the planted images behind it.
     """
 
     rows: NDArray[np.intp]
-    kind: NDArray[np.int8]
+    planted: NDArray[np.intp]
     stands_for: NDArray[np.intp]
     learner_rows: NDArray[np.intp]
     labels: NDArray[np.int16]
@@ -98,14 +114,13 @@ def training_side(
 ) -> Side:
     """Return the training side of fold `k`, in which planted controls take the places of their tiles."""
     if planted is None:
-        none = np.empty(0, dtype=np.intp)
-        return Side(train, none.astype(np.int8), none, table_rows[train], judged.label[train])
+        return Side(train, _no_rows(), _no_rows(), table_rows[train], judged.label[train])
     mine = np.flatnonzero(planted.fold == k)
     stands_for = planted.stands_for[mine]
     rows = np.setdiff1d(train, stands_for)
     return Side(
         rows,
-        planted.kind[mine],
+        mine,
         stands_for,
         np.concatenate([table_rows[rows], n_table + mine]),
         np.concatenate([judged.label[rows], planted.label[mine]]),
@@ -158,9 +173,10 @@ class FoldWork:
         reference, quality, unseen_quality = self._quality(side, test, k)
         severity = join(fit, side.labels, quality).severity_nr.astype(np.float32)
         excluded = np.asarray(severity.max(axis=1) > 1.0)
-        unseen = draw_exact(
-            run, self.rows[test], n_classes, settings.draws, progress, f"{what}: unseen patients", stop_asked
-        )
+        drawn = (n_classes, settings.draws, progress, f"{what}: unseen patients", stop_asked)
+        unseen = draw_exact(run, self.rows[test], *drawn)
+        unseen_planted = self._planted_of(k)
+        of_planted = draw_exact(run, self.n_table + unseen_planted, *drawn) if unseen_planted.size else None
         right = unseen.mean_nk.argmax(axis=1) == self.judged.label[test]
         seconds = time.monotonic() - began + (0.0 if before is None else before[1])
         return FoldResult(
@@ -170,18 +186,26 @@ class FoldWork:
             test_mean_nk=unseen.mean_nk.astype(np.float32),
             test_u=unseen.u_n.astype(np.float32),
             unseen_quality_nr=unseen_quality,
+            planted_rows=side.planted,
+            planted_severity_nr=severity[side.n :],
+            **_of_planted(unseen_planted, of_planted),
             about={
                 "fold": k,
                 **_of_fit(fit, side.n),
                 "excluded": int(excluded[: side.n].sum()),
                 "quality": None if reference is None else reference.as_json(),
-                "controls": recall(side.kind, excluded[side.n :]),
                 "train_tiles": side.n,
                 "test_tiles": len(test),
                 "test_accuracy": float(right.mean()),
                 "seconds": round(seconds, 3),
             },
         )
+
+    def _planted_of(self, k: int) -> NDArray[np.intp]:
+        """Return the planted images that are made of tiles of fold `k`'s test patients; others train on them."""
+        if self.planted is None:
+            return _no_rows()
+        return np.flatnonzero(self.fold_n[self.planted.stands_for] == k)
 
     def _second_reading(self, side: Side, k: int, seed: int) -> NDArray[np.float64] | None:
         """Ask the second reader about the training side, planted controls among it; None where there is none."""
@@ -211,6 +235,17 @@ class FoldWork:
             quality = Quality(np.concatenate([quality.severity_nr, tail]))
         unseen = judge(features[test], slide[test], reference)
         return reference, quality, unseen.severity_nr.astype(np.float32)
+
+
+def _of_planted(rows: NDArray[np.intp], drawn: MCStats | None) -> dict[str, Any]:
+    """Return what a fold's network, which never saw them, says of planted images."""
+    if drawn is None:
+        return {}
+    return {
+        "unseen_planted_rows": rows,
+        "unseen_planted_nk": drawn.mean_nk.astype(np.float32),
+        "unseen_planted_u": drawn.u_n.astype(np.float32),
+    }
 
 
 def _of_fit(fit: WiseFit, n: int) -> dict[str, Any]:

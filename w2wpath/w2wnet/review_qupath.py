@@ -32,14 +32,14 @@ from w2wpath.w2wnet.verdicts import EXCLUDE, KEEP, Verdict, ids_of
 
 SUFFIXES = (".geojson.gz", ".geojson", ".json.gz", ".zip")
 IGNORE = "ignore*"
-FIRST = ("stale", "tie", "new")
+FIRST = ("stale", "tie", "vetoed", "new")
 """The order of undecided tiles."""
 
 
 def doubtful(table: TileTable, decisions: Decisions, most: int) -> NDArray[np.intp]:
     """Return the rows (at most `most`) that a person should look at first.
 
-    Undecided tiles, stale before tied before new ones; then those nearest to the cut, excluded and kept by turns. What
+    Undecided tiles, in the order of :data:`FIRST`; then those nearest to the cut, excluded and kept by turns. What
     a person has decided, and what has no label to judge, is left out.
     """
     open_ = (table.label >= 0) & (decisions.reason != REASONS.index("review"))

@@ -115,11 +115,11 @@ def test_a_card_whose_lines_were_only_broken_otherwise_is_the_same_card(saved: P
     ("schema", "told"),
     [
         (
-            2,
-            "schema 2, but this w2wpath reads 3: the model was trained by an older w2wpath. "
+            3,
+            "schema 3, but this w2wpath reads 4: the model was trained by an older w2wpath. "
             "Train it again with `w2wpath train`.",
         ),
-        (4, "schema 4, but this w2wpath reads 3: the model is newer. Update w2wpath, or train the model again."),
+        (5, "schema 5, but this w2wpath reads 4: the model is newer. Update w2wpath, or train the model again."),
         *[
             (
                 strange,
@@ -212,10 +212,10 @@ DAMAGED = {
     "zero": "\x00",
     "deep": "[" * 100_000,
     "deep object": '{"a":' * 100_000,
-    "twice": '{"schema": 3, "schema": 3}',
-    "nan": '{"schema": 3, "x": NaN}',
-    "infinite": '{"schema": 3, "x": 1e999}',
-    "long number": '{"schema": 3, "x": ' + "9" * 10_000 + "}",
+    "twice": '{"schema": 4, "schema": 4}',
+    "nan": '{"schema": 4, "x": NaN}',
+    "infinite": '{"schema": 4, "x": 1e999}',
+    "long number": '{"schema": 4, "x": ' + "9" * 10_000 + "}",
 }
 
 

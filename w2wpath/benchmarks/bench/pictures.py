@@ -55,6 +55,8 @@ def _removal(results: Results) -> Picture:
             light = {"alpha": 0.55} if side == "test" else {}
             axes.bar(at, rates[:, 0], 0.8 / len(bars), color=COLOURS[rows.index(row)], label=f"{row}, {side}", **light)
             axes.errorbar(at, rates[:, 0], rates[:, 1], fmt="none", ecolor="black", capsize=2, linewidth=0.9)
+        if not any(rate.get_height() > 0 for rate in axes.patches):
+            axes.text(0.5, 0.5, f"nothing {told} was removed", ha="center", transform=axes.transAxes)
         axes.set_ylabel(f"share removed {told}")
         axes.set_ylim(0.0, 1.0 if part == "spurious" else None)
         axes.spines[["top", "right"]].set_visible(False)

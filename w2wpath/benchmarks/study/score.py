@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from w2wpath.benchmarks.study.accuracy import Answers, answered, coverage_of, curve, gains
 from w2wpath.benchmarks.study.cells import is_made, read_about
+from w2wpath.benchmarks.study.decided import decisions_of
 from w2wpath.benchmarks.study.detection import Drawn, Known, Part, detected, figures, margins, ratio_of_classes
 from w2wpath.benchmarks.study.inner import RIVALS
 from w2wpath.benchmarks.study.methods import KOEHLER, METHODS, RECOMMENDED, VARIANTS, variant_settings
@@ -151,15 +152,22 @@ class _Scoring:
         return found
 
     def _voted(self, variant: str, seeds: Sequence[int]) -> Rows:
-        parts, everything = [], np.arange(self.ground.table.n)
+        """Score the majority of the votes, and what is left of it after the veto of the unseen folds."""
+        everything = np.arange(self.ground.table.n)
+        majority, decided = [], []
         for seed in seeds:
             votes, severity = self._votes(variant, seed)
-            parts.append(Part(everything, severity, vote(votes) == EXCLUDED))
+            majority.append(Part(everything, severity, vote(votes) == EXCLUDED))
+            # one split has no out-of-fold reading of its training tiles, so nothing to veto with
+            if len(self.ground.asked) == self.ground.folds.folds:
+                decided.append(Part(everything, severity, decisions_of(self.study, seed, variant).state == EXCLUDED))
+        found = {variant: self._of_vote(decided or majority)}
+        return found | ({f"{variant}, without the veto": self._of_vote(majority)} if decided else {})
+
+    def _of_vote(self, parts: Sequence[Part]) -> dict[str, Figure]:
         drawn = detected(parts, self._known(), unseen=False)
-        found = figures(drawn, len(everything))
-        if self.study.study.cohort_variant == "imbalanced":
-            found |= self._minority(drawn)
-        return {variant: found}
+        found = figures(drawn, self.ground.table.n)
+        return found | (self._minority(drawn) if self.study.study.cohort_variant == "imbalanced" else {})
 
     def _minority(self, drawn: Drawn) -> dict[str, Figure]:
         table = self.ground.table

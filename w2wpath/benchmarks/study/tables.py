@@ -121,7 +121,11 @@ def _detection(study: Study, tables: Mapping[str, Any]) -> Iterator[str]:
         yield from _rows(rows, (*ranks, "sensitivity", "false removals", f"AUROC {WRONG_LABEL}"))
         yield from _by_kind(study, rows)
     if rows := tables.get("vote"):
-        yield from _section("By vote of the folds", "What `clean` writes: the majority, and the mean severity.")
+        yield from _section(
+            "By vote of the folds",
+            "What `clean` writes: the majority, less the tiles whose label the network that never saw the patient is "
+            "sure of. The mean severity ranks.",
+        )
         more = tuple(key for figures in rows.values() for key in figures if " over " in key)
         yield from _rows(rows, ("AUROC", "sensitivity at 5 %", "sensitivity", "false removals", "excluded", *more))
     if rows := tables.get("unseen"):

@@ -25,7 +25,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Net = Literal["wise", "wiped"]
 Name = Literal["boundary", "centroid", "quantile"]
 
-SCHEMA: Literal[3] = 3
+SCHEMA: Literal[4] = 4
 KERNEL = "mask-1"
 """Version of what draws the masks. Raise it whenever their law or the order of their random numbers changes."""
 MAX_CARD_BYTES = 8 << 20
@@ -124,7 +124,7 @@ class Card(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    schema_version: Literal[3] = Field(SCHEMA, alias="schema")
+    schema_version: Literal[4] = Field(SCHEMA, alias="schema")
     preset: Literal["recommended", "paper"]
     classes: tuple[str, ...] = Field(min_length=2, max_length=10_000)
     tile_px: int = Field(ge=1, le=4096)
