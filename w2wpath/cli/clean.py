@@ -58,6 +58,7 @@ def run(
     label_weight: of.LabelWeight = None,
     split: of.Split = None,
     second_reader: of.SecondReader = None,
+    balanced: of.Balanced = None,
     doubt_below: of.DoubtBelow = None,
     out_of_fold_veto: of.OutOfFoldVeto = None,
     min_separation: of.MinSeparation = None,

@@ -88,6 +88,9 @@ Split = Annotated[str | None, _option(_JUDGE, "How scores are cut in two: exact 
 SecondReader = Annotated[
     str | None, _option(_JUDGE, "Who doubts labels beside Wise: forest (colour and texture) or none. [default: forest]")
 ]
+Balanced = Annotated[
+    bool | None, _switch(_JUDGE, "balanced", "Read labels as if classes were equally frequent. [default: True]")
+]
 DoubtBelow = Annotated[
     str | None,
     _option(

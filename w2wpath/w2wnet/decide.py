@@ -14,7 +14,7 @@ from w2wpath.w2wnet.uncertainty import Floats
 
 NET_REASONS = ("label", "uncertain")
 REASONS = (*NET_REASONS, *QUALITY_REASONS)
-"""``label``: the draws name another class; ``uncertain``: they do not, but are not sure; the rest is image quality."""
+"""``label``: what is read names another class; ``uncertain``: it does not, but is not sure; the rest is image quality."""
 
 
 @dataclass(frozen=True)
@@ -48,7 +48,7 @@ def join(fit: WiseFit, labels: NDArray[np.int16], quality: Quality | None) -> Jo
     """
     if fit.stop.reason == "degenerate":
         return Joined(np.zeros((len(labels), len(REASONS))))
-    other_class = fit.mean_nk.argmax(axis=1) != labels
+    other_class = fit.read_nk.argmax(axis=1) != labels
     by_net = [np.where(other_class, fit.severity_n, 0.0), np.where(other_class, 0.0, fit.severity_n)]
     by_quality = np.zeros((len(labels), len(QUALITY_REASONS))) if quality is None else quality.severity_nr
     return Joined(np.column_stack([*by_net, by_quality]))

@@ -53,7 +53,8 @@ class WiseFit:
     tracked_nk
         Probabilities (n, k) of the tracker at the stop.
     read_nk
-        The mean of them and of the second reader's, where there is one: what decides.
+        The mean of them and of the second reader's, where there is one, as if classes were equally frequent with
+        `balanced`: what decides.
     score_n
         u + label_weight * Brier of `read_nk`.
     severity_n
@@ -165,6 +166,8 @@ def judge(
 ) -> WiseFit:
     """Split training tiles by the score of what was read of them; find the threshold on their exact u."""
     read_nk = tracked_nk if second_nk is None else (tracked_nk + second_nk) / 2.0
+    if settings.balanced:
+        read_nk = _as_if_balanced(read_nk, labels)
     score_n = label_quality(read_nk, labels, settings.label_weight)
     split = cut(score_n, settings.split, seed=seed)
     by_u = cut(exact.u_n, settings.split, seed=seed)
@@ -192,6 +195,17 @@ def judge(
         u_boundary=u_boundary,
         threshold=threshold,
     )
+
+
+def _as_if_balanced(read_nk: Floats, labels: NDArray[np.int16]) -> Floats:
+    """Return what is read (n, k) as if classes were equally frequent: over their frequencies, scaled to sum to 1.
+
+    Saerens, Latinne and Decaestecker, Neural Computation 2002, Eq. 2.4, with even priors. A class that no tile has
+    stays at 0.
+    """
+    count_k = np.bincount(labels, minlength=read_nk.shape[1])
+    by_class = read_nk / np.maximum(count_k, 1) * (count_k > 0)
+    return np.asarray(by_class / by_class.sum(axis=1, keepdims=True))
 
 
 def _severity(

@@ -31,7 +31,7 @@ Kind = Literal["wise", "net", "trace"]
 WITHOUT_EFFECT = frozenset({"preset", "seed", "wiped_epochs", "device", "loader_workers", "folds", "controls"})
 """Settings that change no cell, or stand in its key by another name."""
 JUDGEMENT = frozenset(
-    {"second_reader", "controls", "doubt_below", "out_of_fold_veto", "min_separation"}
+    {"second_reader", "controls", "balanced", "doubt_below", "out_of_fold_veto", "min_separation"}
     | {"quality", "threshold", "flag_share"}
 )
 """Settings that judge what a Wise said and do not change what it says."""

@@ -21,6 +21,7 @@ CHANGES: Mapping[str, tuple[str, ...]] = {
     "paper's tracker": ("tracker",),
     "paper's label weight": ("label_weight",),
     "paper's reader": ("second_reader",),
+    "paper's prior": ("balanced",),
     "paper's doubt": ("doubt_below",),
     "paper's quality": ("quality",),
     "paper's dropout": ("dropout_scope",),
