@@ -34,6 +34,8 @@ QUICK = CleanSettings(
     std_below=0.05,
     quality=False,
     second_reader="none",
+    # of the noise below, whose labels are read at a third and seldom at a half, every tile is doubted
+    doubt_below=0.6,
     device="cpu",
     precision="fp32",
 )

@@ -21,15 +21,15 @@ NAMED = np.array([0, 1, 1, 0])
 
 def fit(severity_n: NDArray[np.float64], reason: str = "stable") -> WiseFit:
     n = len(severity_n)
-    mean_nk = np.where(np.arange(2) == np.resize(NAMED, n)[:, None], 0.6, 0.4)
+    read_nk = np.where(np.arange(2) == np.resize(NAMED, n)[:, None], 0.6, 0.4)
     return WiseFit(
         stop=StopRecord(reason, 6, (), (), (), ()),
-        # the tracker names the label always: reasons are those of the exact draws
+        # tracker and draws name the label always: reasons are those of what is read
         tracked_nk=np.eye(2)[np.resize(LABELS, n)],
-        read_nk=np.eye(2)[np.resize(LABELS, n)],
+        read_nk=read_nk,
         score_n=severity_n,
         severity_n=severity_n,
-        mean_nk=mean_nk,
+        mean_nk=np.eye(2)[np.resize(LABELS, n)],
         u_n=np.zeros(n),
         exact_score_n=np.zeros(n),
         low=0.5,

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pytest
+from hypothesis import given as given_
+from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from tests.w2wnet.conftest import CLASSES, NOISE, QUICK, FakeLearner
@@ -23,16 +25,21 @@ N = 60
 CONTENT = np.arange(N) % 3
 CONTENT[:6] = NOISE
 LABELS = (np.arange(N) % 3).astype(np.int16)
+CONTENTS = LABELS.copy()
+"""Labels of which every class has as many."""
 LABELS[6:10] = (LABELS[6:10] + 1) % 3
 SPURIOUS = CONTENT != LABELS
 
+RAW = QUICK.model_copy(update={"balanced": False})
+"""Settings with which what a learner says is what decides, so that it can be reckoned."""
 
-def fit(learner: object, labels: NDArray[np.int16] = LABELS, settings: NetSettings = QUICK) -> tuple[Run, WiseFit]:
+
+def fit(learner: object, labels: NDArray[np.int16] = LABELS, settings: NetSettings = RAW) -> tuple[Run, WiseFit]:
     return fit_wise(learner, np.arange(len(labels)), labels, len(CLASSES), 0, settings, Silent(), "Wise")  # type: ignore[arg-type]
 
 
 def with_(**changes: object) -> NetSettings:
-    return QUICK.model_copy(update=changes)
+    return RAW.model_copy(update=changes)
 
 
 def given(p_n: NDArray[np.float64], labels: NDArray[np.int16] = LABELS) -> NDArray[np.float32]:
@@ -153,6 +160,37 @@ def test_with_label_weight_0_the_label_is_not_read() -> None:
     _, other = fit(FakeLearner(CONTENT), np.where(np.arange(N) > 50, 0, LABELS).astype(np.int16), paper)
     assert np.array_equal(wise.severity_n, other.severity_n)
     assert np.array_equal(wise.score_n, other.score_n)
+
+
+RARE = np.repeat([0, 1], [900, 100]).astype(np.int16)
+"""Labels of which one in ten is of the second class."""
+
+
+def test_a_class_is_not_doubted_for_being_rare() -> None:
+    # half of the rare class are plain; the others' looks speak four to one for it, which its rarity outweighs
+    likely = np.repeat([[0.8, 0.2, 0.0], [0.2, 0.8, 0.0], [0.01, 0.99, 0.0]], [900, 50, 50], axis=0)
+    said = likely * [0.9, 0.1, 0.0]
+    said = (said / said.sum(axis=1, keepdims=True)).astype(np.float32)
+    _, raw = fit(Steady(said), RARE, with_(doubt_below=None))
+    assert np.flatnonzero(raw.excluded_n).tolist() == list(range(900, 950))
+    _, wise = fit(Steady(said), RARE, with_(balanced=True))
+    assert np.allclose(wise.read_nk, likely, atol=1e-6)
+    assert not wise.excluded_n.any()
+    assert np.array_equal(wise.tracked_nk, raw.tracked_nk)
+
+
+@given_(st.integers(0, 99))
+def test_where_classes_are_equally_frequent_nothing_changes(seed: int) -> None:
+    said = np.random.default_rng(seed).dirichlet([1.0] * 3, N).astype(np.float32)
+    (_, raw), (_, wise) = (fit(Steady(said), CONTENTS, with_(balanced=balanced)) for balanced in (False, True))
+    assert np.allclose(wise.read_nk, raw.read_nk, atol=1e-12)
+    assert np.array_equal(wise.excluded_n, raw.excluded_n)
+
+
+def test_a_class_that_no_tile_has_is_not_read() -> None:
+    labels = (np.arange(N) % 2).astype(np.int16)
+    _, wise = fit(Steady(np.full((N, 3), 1 / 3, dtype=np.float32)), labels, with_(balanced=True))
+    assert np.allclose(wise.read_nk, [0.5, 0.5, 0.0])
 
 
 def test_a_valley_that_is_too_shallow_excludes_nothing() -> None:

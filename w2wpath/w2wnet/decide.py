@@ -14,7 +14,7 @@ from w2wpath.w2wnet.uncertainty import Floats
 
 NET_REASONS = ("label", "uncertain")
 REASONS = (*NET_REASONS, *QUALITY_REASONS)
-"""``label``: what is read names another class; ``uncertain``: it does not, but is not sure; the rest is image quality."""
+"""``label``: what is read names another class; ``uncertain``: it does not, but is unsure; the rest is image quality."""
 
 
 @dataclass(frozen=True)
