@@ -23,6 +23,7 @@ from w2wpath.progress import Silent, Step
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.clean import collect, prepare, run_folds
 from w2wpath.w2wnet.foldwork import FoldResult
+from w2wpath.w2wnet.ledger import EXCLUDED, vote
 from w2wpath.w2wnet.nets.training import Tiles, WiseLearner
 from w2wpath.w2wnet.plan import make_plan
 
@@ -70,6 +71,11 @@ def test_a_study_judges_as_clean_does(finished: Path) -> None:
     assert all(np.array_equal(getattr(same, name), getattr(decided, name)) for name in ("state", "reason", "votes"))
     for name in ("fold", "severity", "score", "probs", "u", "unseen"):
         assert getattr(same, name).tobytes() == getattr(decided, name).tobytes()
+    told = json.loads((finished / "out" / "study.json").read_text("utf-8"))["tables"]["vote"]
+    shares = {"recommended": decided.state, "recommended, without the veto": vote(decided.votes)}
+    assert {row: figures["excluded"]["value"] for row, figures in told.items()} == {
+        row: pytest.approx(float((state == EXCLUDED).mean())) for row, state in shares.items()
+    }
 
 
 def test_the_oracle_keeps_the_good_tiles_and_rivals_remove_as_many_as_wise(finished: Path) -> None:
