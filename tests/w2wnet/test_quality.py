@@ -101,38 +101,6 @@ def test_jpeg_moves_focus_far_less_than_a_blur_of_1_px(field: NDArray[np.float64
     assert by_jpeg < by_blur / 4
 
 
-@on_pictures
-@pytest.mark.parametrize("px", [64, 128])
-def test_smooth_tissue_does_not_put_a_tile_out_of_focus(field: NDArray[np.float64], px: int) -> None:
-    # mucus or a lumen over three quarters of each tile: heavy blur there, in focus elsewhere
-    smooth, tiles = cut_up(blurred(field, 8.0), px), cut_up(field, px)
-    mixed = smooth.copy()
-    mixed[:, : px // 2, : px // 2] = tiles[:, : px // 2, : px // 2]
-    focus = FEATURES.index("focus")
-    by_blocks, by_tile = measure(mixed)[:, focus], measure(mixed, block_px=px)[:, focus]
-    by_blur = np.median(measure(tiles)[:, focus] - measure(cut_up(blurred(field, 1.0), px))[:, focus])
-    assert np.median(np.abs(by_blocks - measure(tiles)[:, focus])) < by_blur / 2
-    # half a sharp quarter's edges are its own; the tile as a whole tells nothing that blocks do not
-    assert np.median(by_blocks) >= np.median(by_tile) - 1e-6
-
-
-@on_pictures
-def test_a_speck_of_dust_does_not_put_a_tile_into_focus(field: NDArray[np.float64]) -> None:
-    soft = cut_up(blurred(field, 2.0), PX)
-    dusty = soft.copy()
-    dusty[:, 20:23, 21:24] = 20
-    focus = FEATURES.index("focus")
-    by_blur = np.median(measure(cut_up(field, PX))[:, focus] - measure(soft)[:, focus])
-    assert np.median(np.abs(measure(dusty)[:, focus] - measure(soft)[:, focus])) < by_blur / 10
-
-
-def test_a_block_of_the_tiles_side_is_the_tile_as_a_whole() -> None:
-    tiles = cut_up(PICTURES["real"], PX)
-    whole = [measure(tiles, block_px=px) for px in (PX, 10 * PX)]
-    assert np.array_equal(*whole)
-    assert not np.array_equal(whole[0], measure(tiles))
-
-
 @pytest.mark.parametrize("share", [0.0, 0.1, 0.25, 0.5, 0.8, 1.0])
 def test_the_share_of_glass_is_measured_within_2_percent(share: float) -> None:
     # tissue without holes of its own

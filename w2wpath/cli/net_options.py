@@ -97,7 +97,7 @@ DoubtBelow = Annotated[
         _JUDGE,
         "Exclude only where the label's mean probability is below this share of what is usual in its class; none: "
         "every tile of the high group. "
-        "[default: 0.5]",
+        "[default: 0.6]",
     ),
 ]
 OutOfFoldVeto = Annotated[

@@ -87,11 +87,11 @@ class NetSettings(Settings):
     balanced: bool = True
     """Readings decide as if classes were equally frequent. Else a class with few tiles is doubted for being rare: what
     learned it expects it seldom."""
-    doubt_below: OrNone = Field(0.5, gt=0, le=1)
+    doubt_below: OrNone = Field(0.6, gt=0, le=1)
     """A tile of the high cluster is excluded only if the mean probability of its label is below this share of what is
     usual in its class (the median): two-means always cuts, also where nothing is wrong. None excludes the whole
-    cluster. It is where the curve of wrong labels planted in crc27 for the purpose bends: it found 69 of 83, the next
-    tenth three more for another seventeenth of the other tiles (pipelines/crc/planted.py)."""
+    cluster. It is the smallest value, in tenths, that still found about nine in ten of wrong labels planted in crc27
+    for the purpose; every tenth more takes another twentieth of the other tiles (pipelines/crc/planted.py)."""
     out_of_fold_veto: bool = True
     """A tile that networks exclude by its label or their doubt is undecided instead where the network of its own fold,
     which never saw the patient nor that label, names the label too and is sure of it. Image quality has no veto."""

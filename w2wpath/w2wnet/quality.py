@@ -23,21 +23,18 @@ Floats = NDArray[np.float64]
 Features = tuple[Literal["focus"], Literal["background"], Literal["saturation"], Literal["density"]]
 FEATURES: Features = ("focus", "background", "saturation", "density")
 """``focus``: log2 of the energy of the Laplacian of optical density per pixel over that of 2 x 2 means, plus a quarter
-of the same one scale up: contrast cancels; the second guards against heavy blur, where only rounding noise is left per
-pixel, and against what JPEG does at one pixel. It is that of the sharpest blocks of a tile (:data:`SHARPEST`): mucus,
-lumens and large nuclei are smooth in focus too, and of a tile out of focus no part is sharp. ``background``: share of
-pixels without stain.
+of the same one scale up: content and contrast cancel; the second guards against heavy blur, where only rounding noise
+is left per pixel, and against what JPEG does at one pixel. ``background``: share of pixels without stain.
 ``saturation`` and ``density``: mean HSV saturation and mean optical density of the stained pixels (ink, burnt
 exposure, folds)."""
 REASONS = ("focus", "background", "colour")
 CUT = 3.0
 """Robust z above which a value is an outlier: three standard deviations of a normal law. Blurred and defocused tiles
 that were planted in crc27 for the purpose stood further above the others with 3 than with 3.5."""
-BLOCK_PX = 16
-"""Side of the blocks of a tile whose focus is measured: a nucleus or two."""
-SHARPEST = 0.9
-"""Quantile over the blocks of a tile. Blur of 1 px and more that was planted in crc27 was found as by the whole tile's
-focus, and a fifth fewer of the other tiles were called out of focus (`pipelines/crc/focus.py`)."""
+HIGHEST_CUT = 1.5 * CUT
+"""No cohort's own spread excuses a focus that far below the usual."""
+CHANCE_SHARE = 0.2
+"""Largest share of the tiles called out of focus that may be so by the spread of their tissue alone."""
 EMPTY_SHARE = 0.5
 """A tile is background when, besides being unusual, at least this share of it carries no stain."""
 STAINED_OD = 0.06
@@ -49,6 +46,9 @@ FEW_TILES = 20
 """A slide with fewer tiles than this is judged against the reference only: its median and spread say too little."""
 CHUNK_PIXELS = 1 << 20
 """Pixels measured at a time: the planes of one chunk stay in tens of megabytes."""
+STAINED_BELOW = 0.95
+"""Share of pixels without stain from which there is nothing to be in focus or to have a colour."""
+_FOCUS, _BACKGROUND = FEATURES.index("focus"), FEATURES.index("background")
 _ENERGY_FLOOR = 1e-5
 """Energy of what rounding to 8 bits leaves of a surface without detail; half of it in the colours of tissue."""
 
@@ -63,6 +63,8 @@ class Reference(BaseModel):
     within, between
         Spread (1.4826 MAD) of tiles about their slide's median (median over slides), and of slides' medians about
         `centre`.
+    focus_cut
+        Robust z from which a tile is out of focus, CUT to HIGHEST_CUT.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -71,6 +73,7 @@ class Reference(BaseModel):
     centre: tuple[float, float, float, float]
     within: tuple[float, float, float, float]
     between: tuple[float, float, float, float]
+    focus_cut: float = Field(CUT, ge=CUT, le=HIGHEST_CUT)
     tiles: int = Field(ge=1)
     slides: int = Field(ge=1)
 
@@ -91,13 +94,16 @@ class Reference(BaseModel):
         groups = [features_nf[slide_n == slide] for slide in np.unique(slide_n)]
         medians = np.array([np.median(group, axis=0) for group in groups])
         within = np.median([_spread(group) for group in groups], axis=0)
-        return cls(
+        made = cls(
             centre=tuple(np.median(medians, axis=0).tolist()),
             within=tuple(within.tolist()),
             between=tuple(_spread(medians).tolist()),
             tiles=len(features_nf),
             slides=len(groups),
         )
+        lowest, highest = _farthest(np.asarray(features_nf, dtype=np.float64), slide_n, made)
+        stained = features_nf[:, _BACKGROUND] < STAINED_BELOW
+        return made.model_copy(update={"focus_cut": _focus_cut(lowest[stained, _FOCUS], highest[stained, _FOCUS])})
 
     def as_json(self) -> Mapping[str, Any]:
         """Return plain values, for a model's card; ``Reference(**values)`` reads them back."""
@@ -132,10 +138,8 @@ class Quality:
         return Quality(self.severity_nr[rows])
 
 
-def measure(images: NDArray[np.uint8], *, block_px: int = BLOCK_PX) -> NDArray[np.float32]:
+def measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Measure FEATURES (n, 4) of tiles (n, h, w, 3) uint8 RGB, sides at least SMALLEST_PX.
-
-    Focus is that of the sharpest blocks of `block_px`; a block of the tile's side measures the tile as a whole.
 
     Raises
     ------
@@ -148,15 +152,15 @@ def measure(images: NDArray[np.uint8], *, block_px: int = BLOCK_PX) -> NDArray[n
             f"got {images.dtype} of shape {images.shape}"
         )
     chunk = max(1, CHUNK_PIXELS // (images.shape[1] * images.shape[2]))
-    parts = [_measure(images[i : i + chunk], block_px) for i in range(0, len(images), chunk)]
+    parts = [_measure(images[i : i + chunk]) for i in range(0, len(images), chunk)]
     return np.concatenate(parts) if parts else np.empty((0, len(FEATURES)), dtype=np.float32)
 
 
 def judge(features_nf: NDArray[np.floating], slide_n: NDArray[np.integer], reference: Reference) -> Quality:
     """Judge tiles by their features (n, f), within their slides `slide_n` (n,) and against the reference.
 
-    Each z is the larger of the two. Focus counts where it is low; background where it is high and EMPTY_SHARE of the
-    tile is empty; saturation and density where they are far off on either side.
+    Each z is the larger of the two. Focus counts where it is low, by the cut of the reference; background where it is
+    high and EMPTY_SHARE of the tile is empty; saturation and density where they are far off on either side.
 
     Raises
     ------
@@ -165,17 +169,36 @@ def judge(features_nf: NDArray[np.floating], slide_n: NDArray[np.integer], refer
     """
     _check(features_nf)
     features = np.asarray(features_nf, dtype=np.float64)
+    lowest, highest = _farthest(features, slide_n, reference)
+    saturation, density = FEATURES.index("saturation"), FEATURES.index("density")
+    empty = np.minimum(highest[:, _BACKGROUND] / CUT, features[:, _BACKGROUND] / EMPTY_SHARE)
+    colour = np.maximum(highest, -lowest)[:, [saturation, density]].max(axis=1) / (2 * CUT)
+    # without stain there is nothing to be in focus or to have a colour
+    stained = features[:, _BACKGROUND] < STAINED_BELOW
+    severity = np.stack([-lowest[:, _FOCUS] / reference.focus_cut * stained, empty, colour * stained], axis=1)
+    return Quality(np.maximum(severity, 0.0))
+
+
+def _farthest(features: Floats, slide_n: NDArray[np.integer], reference: Reference) -> tuple[Floats, Floats]:
+    """Return the lower and the higher z (n, f) of two: within the slide, and against the reference."""
     by_slide = _z_within_slides(features, slide_n, reference)
     scale = _floored(np.hypot(reference.within, reference.between))
     by_reference = (features - np.array(reference.centre)) / scale
-    highest, lowest = np.maximum(by_slide, by_reference), np.minimum(by_slide, by_reference)
-    focus, background, saturation, density = range(len(FEATURES))
-    empty = np.minimum(highest[:, background] / CUT, features[:, background] / EMPTY_SHARE)
-    colour = np.maximum(highest, -lowest)[:, [saturation, density]].max(axis=1) / (2 * CUT)
-    # without stain there is nothing to be in focus or to have a colour
-    stained = features[:, background] < 0.95
-    severity = np.stack([-lowest[:, focus] / CUT * stained, empty, colour * stained], axis=1)
-    return Quality(np.maximum(severity, 0.0))
+    return np.minimum(by_slide, by_reference), np.maximum(by_slide, by_reference)
+
+
+def _focus_cut(lowest_n: Floats, highest_n: Floats) -> float:
+    """Return the least z from CUT on at which few enough tiles are called out of focus by chance.
+
+    How many tiles lie that far above the usual tells how many lie that far below it without a fault, as tissue varies:
+    nothing makes a tile sharper than it is. So Barber and Candes (Annals of Statistics 2015) estimate false discoveries
+    from the other side of a symmetric law.
+    """
+    soft_n, sharp_n = -lowest_n, highest_n
+    for cut in (CUT, *np.unique(soft_n[(soft_n > CUT) & (soft_n < HIGHEST_CUT)])):
+        if (sharp_n > cut).sum() <= CHANCE_SHARE * (soft_n > cut).sum():
+            return float(cut)
+    return HIGHEST_CUT
 
 
 def _z_within_slides(features: Floats, slide_n: NDArray[np.integer], reference: Reference) -> Floats:
@@ -191,13 +214,12 @@ def _z_within_slides(features: Floats, slide_n: NDArray[np.integer], reference: 
     return z
 
 
-def _measure(images: NDArray[np.uint8], block_px: int) -> NDArray[np.float32]:
+def _measure(images: NDArray[np.uint8]) -> NDArray[np.float32]:
     density = DENSITY[images]
     grey = density.mean(axis=3)
     halved = _halved(grey)
-    blocks = (max(1, images.shape[1] // block_px), max(1, images.shape[2] // block_px))
-    fine, middle, coarse = (_energy_by_block(plane, blocks) for plane in (grey, halved, _halved(halved)))
-    focus = np.quantile(_steepness(fine, middle) + 0.25 * _steepness(middle, coarse), SHARPEST, axis=1)
+    energy = [_laplacian_energy(plane) for plane in (grey, halved, _halved(halved))]
+    focus = _steepness(energy[0], energy[1]) + 0.25 * _steepness(energy[1], energy[2])
     stained = grey > STAINED_OD
     count = stained.sum(axis=(1, 2))
     high, low = images.max(axis=3).astype(np.float32), images.min(axis=3).astype(np.float32)
@@ -214,13 +236,8 @@ DENSITY = (-np.log10((np.arange(256, dtype=np.float32) + 1.0) / 256.0)).astype(n
 """Optical density of each 8-bit value against white."""
 
 
-def _energy_by_block(grey: NDArray[np.float32], blocks: tuple[int, int]) -> NDArray[np.float32]:
-    """Return the mean squared Laplacian (n, blocks) of the equal blocks that fit on planes (n, h, w), centred."""
-    energy, (down, across) = np.square(laplacian(grey)), blocks
-    height, width = energy.shape[1] // down, energy.shape[2] // across
-    top, left = (energy.shape[1] - down * height) // 2, (energy.shape[2] - across * width) // 2
-    fitted = energy[:, top : top + down * height, left : left + across * width]
-    return np.asarray(fitted.reshape(len(grey), down, height, across, width).mean(axis=(2, 4)).reshape(len(grey), -1))
+def _laplacian_energy(grey: NDArray[np.float32]) -> NDArray[np.float32]:
+    return np.asarray(np.square(laplacian(grey)).mean(axis=(1, 2)))
 
 
 def _steepness(fine: NDArray[np.float32], coarse: NDArray[np.float32]) -> NDArray[np.float32]:
