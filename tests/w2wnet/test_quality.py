@@ -12,11 +12,22 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from pydantic import ValidationError
+from scipy.stats import norm
 from skimage.data import immunohistochemistry
 
 from tests.w2wnet.conftest import HE, blurred, cut_up, glass, tissue
 from w2wpath.errors import NonFiniteScoreError
-from w2wpath.w2wnet.quality import FEATURES, FEW_TILES, REASONS, SMALLEST_PX, Quality, Reference, judge, measure
+from w2wpath.w2wnet.quality import (
+    FEATURES,
+    FEW_TILES,
+    HIGHEST_CUT,
+    REASONS,
+    SMALLEST_PX,
+    Quality,
+    Reference,
+    judge,
+    measure,
+)
 
 FOCUS, BACKGROUND, COLOUR = (REASONS.index(name) for name in ("focus", "background", "colour"))
 PX = 64
@@ -208,6 +219,50 @@ def test_one_defocused_slide_of_seven_does_not_move_the_reference(
     learned = Reference.learn(features, slide_n)
     assert (judge(features, slide_n, learned).severity_nr[mine, FOCUS] > 1).all()
     assert learned.centre[0] == pytest.approx(reference.centre[0], abs=0.1)
+
+
+def varying(soft: int = 0, sharp: int = 0, at: tuple[float, float] = (-3.6, 4.0)) -> NDArray[np.float32]:
+    """Features of 1,000 tiles of a slide whose focus has a normal law cut off at 2.9, and of some farther away."""
+    tail = norm.cdf(2.9)
+    focus = norm.ppf(np.linspace(1 - tail, tail, 1000))
+    focus = np.concatenate([focus, np.full(soft, at[0]), np.full(sharp, at[1])])
+    return np.column_stack([focus, *np.tile([[0.1], [0.4], [0.3]], len(focus))]).astype(np.float32)
+
+
+@pytest.mark.parametrize(
+    ("soft", "sharp", "rises"),
+    [
+        pytest.param(0, 0, False, id="nothing far away"),
+        pytest.param(10, 0, False, id="soft tiles alone"),
+        pytest.param(10, 2, False, id="a fifth as many sharp ones"),
+        pytest.param(10, 3, True, id="more sharp ones, farther away"),
+        pytest.param(0, 5, True, id="sharp tiles alone"),
+    ],
+)
+def test_the_cut_of_focus_rises_where_tiles_are_as_often_sharper_than_usual(soft: int, sharp: int, rises: bool) -> None:
+    features = varying(soft, sharp)
+    learned = Reference.learn(features, np.zeros(len(features), dtype=np.intp))
+    assert learned.focus_cut == pytest.approx(4.0 if rises else 3.0, abs=0.15 if rises else 0)
+    found = judge(features, np.zeros(len(features), dtype=np.intp), learned).severity_nr[:, FOCUS] > 1
+    assert np.flatnonzero(found).tolist() == ([] if rises else list(range(1000, 1000 + soft)))
+
+
+def test_the_cut_of_focus_is_the_least_that_parts_soft_tiles_from_the_spread() -> None:
+    # three tiles are as far above as three below; ten more are softer than any is sharp
+    features = np.concatenate([varying(3, 3, at=(-3.3, 3.3)), varying(10, 0, at=(-4.2, 0.0))[1000:]])
+    slide_n = np.zeros(len(features), dtype=np.intp)
+    learned = Reference.learn(features, slide_n)
+    assert 3.0 < learned.focus_cut < 4.2
+    found = judge(features, slide_n, learned).severity_nr[:, FOCUS] > 1
+    assert np.flatnonzero(found).tolist() == list(range(1006, 1016))
+
+
+def test_whatever_the_spread_a_tile_that_is_far_out_of_focus_is_found() -> None:
+    features = varying(1, 40, at=(-5.0, 5.0))
+    slide_n = np.zeros(len(features), dtype=np.intp)
+    learned = Reference.learn(features, slide_n)
+    assert learned.focus_cut == HIGHEST_CUT == 4.5
+    assert np.flatnonzero(judge(features, slide_n, learned).severity_nr[:, FOCUS] > 1).tolist() == [1000]
 
 
 def test_a_slide_of_another_stain_is_not_flagged_where_stains_vary() -> None:

@@ -195,7 +195,8 @@ def _focus_cut(lowest_n: Floats, highest_n: Floats) -> float:
     from the other side of a symmetric law.
     """
     soft_n, sharp_n = -lowest_n, highest_n
-    for cut in (CUT, *np.unique(soft_n[(soft_n > CUT) & (soft_n < HIGHEST_CUT)])):
+    either = np.concatenate([soft_n, sharp_n])
+    for cut in (CUT, *np.unique(either[(either > CUT) & (either < HIGHEST_CUT)])):
         if (sharp_n > cut).sum() <= CHANCE_SHARE * (soft_n > cut).sum():
             return float(cut)
     return HIGHEST_CUT
