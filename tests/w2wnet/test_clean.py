@@ -248,6 +248,16 @@ def test_there_is_no_veto_where(store: TileStore, monkeypatch: pytest.MonkeyPatc
     assert STATES[decisions.state[flip]] == "excluded"
 
 
+def test_a_frequent_class_is_not_spoken_for_because_it_is_frequent() -> None:
+    about = {"settings": {"out_of_fold_veto": True, "balanced": True}, "folds": [{"stop": {"reason": "stable"}}]}
+    probs_nk = np.array([[0.7, 0.3], [0.95, 0.05]])
+    asked = (np.zeros(2, dtype=np.int16), np.zeros(2, dtype=np.intp), probs_nk, np.zeros(2), np.array([90, 10]))
+    # nine to one without a look: 0.7 speaks for the rare class, 0.95 for the frequent one
+    assert collect.veto(*asked, about).tolist() == [False, True]
+    raw = {**about, "settings": {"out_of_fold_veto": True, "balanced": False}}
+    assert collect.veto(*asked, raw).tolist() == [True, True]
+
+
 def test_no_network_ever_meets_its_test_patients(store: TileStore) -> None:
     spy = Spy(store)
     table, decisions = clean(store, spy, QUICK, home_of(store))

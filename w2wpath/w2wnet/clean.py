@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from w2wpath.config import CleanSettings
 from w2wpath.errors import RunError
 from w2wpath.progress import Progress, Silent, StopAsked, Stopped, never
@@ -234,9 +236,10 @@ def collect(cleaning: Cleaning, *, force: bool = False) -> tuple[TileTable, Deci
     )
     decisions = collecting.decide(cleaning.run, plan.table, results, about)
     planted = cleaning.work.planted
-    about["controls"] = (
-        {} if planted is None else recall(planted.kind, collecting.controls_found(planted, results, about))
-    )
+    about["controls"] = {}
+    if planted is not None:
+        count_k = np.bincount(plan.judged.label, minlength=len(plan.table.classes))
+        about["controls"] = recall(planted.kind, collecting.controls_found(planted, results, count_k, about))
     too_much = collecting.stops(plan.table, decisions)
     about["stopped"], about["forced"] = ([], too_much) if force else (too_much, [])
     if not about["stopped"]:

@@ -16,6 +16,7 @@ from w2wpath.w2wnet.folds import assert_out_of_fold
 from w2wpath.w2wnet.foldwork import FoldResult
 from w2wpath.w2wnet.ledger import EXCLUDED, FLAGS, KEPT, REASONS, UNDECIDED, Decisions, vote
 from w2wpath.w2wnet.thresholds import out_of_fold_thresholds
+from w2wpath.w2wnet.uncertainty import as_if_balanced
 
 STOP_SHARE = 0.5
 """A class or patient of which more is excluded stops the run."""
@@ -53,7 +54,8 @@ def decide(run: str, table: TileTable, results: Sequence[FoldResult], about: dic
     why = np.where(state == KEPT, "", why)
     why = np.where(judged, why, "no label")
     vetoed = np.zeros(n, dtype=np.bool_)
-    vetoed[judged] = veto(table.label[judged], fold[judged], probs[judged], unseen[judged, 0], about)
+    count_k = np.bincount(table.label[judged], minlength=len(table.classes))
+    vetoed[judged] = veto(table.label[judged], fold[judged], probs[judged], unseen[judged, 0], count_k, about)
     vetoed &= (state == EXCLUDED) & by_networks_alone(severity_nr)
     state[vetoed], why[vetoed] = UNDECIDED, "vetoed"
     return Decisions(
@@ -73,10 +75,12 @@ def decide(run: str, table: TileTable, results: Sequence[FoldResult], about: dic
     )
 
 
-def controls_found(planted: Planted, results: Sequence[FoldResult], about: Mapping[str, Any]) -> NDArray[np.bool_]:
+def controls_found(
+    planted: Planted, results: Sequence[FoldResult], count_k: NDArray[np.integer[Any]], about: Mapping[str, Any]
+) -> NDArray[np.bool_]:
     """Tell which planted controls (p,) are excluded: by the network that learned from them, with the veto of another.
 
-    `about` is that of the decisions, with the thresholds of the folds.
+    `count_k` are the judged tiles of each class; `about` is that of the decisions, with the thresholds of the folds.
     """
     count = len(planted.label)
     severity_pr, fold_p = np.zeros((count, len(EXCLUSIONS))), np.zeros(count, dtype=np.intp)
@@ -86,8 +90,8 @@ def controls_found(planted: Planted, results: Sequence[FoldResult], about: Mappi
         theirs = result.unseen_planted_rows
         fold_p[theirs], probs_pk[theirs], u_p[theirs] = k, result.unseen_planted_nk, result.unseen_planted_u
     threshold_f = np.maximum([one["threshold"] for one in about["folds"]], 1e-12)
-    vetoed = veto(planted.label, fold_p, probs_pk, u_p / threshold_f[fold_p], about) & by_networks_alone(severity_pr)
-    return np.asarray((severity_pr.max(axis=1) > 1.0) & ~vetoed)
+    vetoed = veto(planted.label, fold_p, probs_pk, u_p / threshold_f[fold_p], count_k, about)
+    return np.asarray((severity_pr.max(axis=1) > 1.0) & ~(vetoed & by_networks_alone(severity_pr)))
 
 
 def veto(
@@ -95,6 +99,7 @@ def veto(
     fold_n: NDArray[np.integer[Any]],
     probs_nk: NDArray[np.floating[Any]],
     doubt_n: NDArray[np.floating[Any]],
+    count_k: NDArray[np.integer[Any]],
     about: Mapping[str, Any],
 ) -> NDArray[np.bool_]:
     """Tell whether the network of a tile's own fold (n,) speaks for its label: it names it, and is sure.
@@ -103,13 +108,16 @@ def veto(
     ----------
     probs_nk, doubt_n
         Out-of-fold mean draws (n, k), and their u over the threshold of the fold: above 1 it is not sure.
+    count_k
+        Judged tiles of each class: with `balanced`, a label is not named because it is frequent.
     about
         Settings, and the folds, of which one that learned nothing speaks for no label.
     """
     if not about["settings"]["out_of_fold_veto"]:
         return np.zeros(len(label_n), dtype=np.bool_)
     learned = np.array([one["stop"]["reason"] != "degenerate" for one in about["folds"]])
-    return np.asarray((probs_nk.argmax(axis=1) == label_n) & (doubt_n <= 1.0) & learned[fold_n])
+    named_n = (as_if_balanced(probs_nk, count_k) if about["settings"]["balanced"] else probs_nk).argmax(axis=1)
+    return np.asarray((named_n == label_n) & (doubt_n <= 1.0) & learned[fold_n])
 
 
 def by_networks_alone(severity_nr: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:

@@ -16,7 +16,7 @@ from w2wpath.w2wnet.learner import Learner, Rows, Run
 from w2wpath.w2wnet.split import cut, is_separated, separation
 from w2wpath.w2wnet.stopping import StopRule
 from w2wpath.w2wnet.trackers import Tracker, make_tracker
-from w2wpath.w2wnet.uncertainty import Floats, MCStats, label_quality
+from w2wpath.w2wnet.uncertainty import Floats, MCStats, as_if_balanced, label_quality
 
 
 @dataclass(frozen=True)
@@ -167,7 +167,7 @@ def judge(
     """Split training tiles by the score of what was read of them; find the threshold on their exact u."""
     read_nk = tracked_nk if second_nk is None else (tracked_nk + second_nk) / 2.0
     if settings.balanced:
-        read_nk = _as_if_balanced(read_nk, labels)
+        read_nk = as_if_balanced(read_nk, np.bincount(labels, minlength=read_nk.shape[1]))
     score_n = label_quality(read_nk, labels, settings.label_weight)
     split = cut(score_n, settings.split, seed=seed)
     by_u = cut(exact.u_n, settings.split, seed=seed)
@@ -195,17 +195,6 @@ def judge(
         u_boundary=u_boundary,
         threshold=threshold,
     )
-
-
-def _as_if_balanced(read_nk: Floats, labels: NDArray[np.int16]) -> Floats:
-    """Return what is read (n, k) as if classes were equally frequent: over their frequencies, scaled to sum to 1.
-
-    Saerens, Latinne and Decaestecker, Neural Computation 2002, Eq. 2.4, with even priors. A class that no tile has
-    stays at 0.
-    """
-    count_k = np.bincount(labels, minlength=read_nk.shape[1])
-    by_class = read_nk / np.maximum(count_k, 1) * (count_k > 0)
-    return np.asarray(by_class / by_class.sum(axis=1, keepdims=True))
 
 
 def _severity(

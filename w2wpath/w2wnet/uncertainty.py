@@ -45,6 +45,16 @@ def label_quality(probs_nk: NDArray[np.floating], labels_n: NDArray[np.integer],
     return np.asarray(gini(probs_nk) + label_weight * brier(probs_nk, labels_n))
 
 
+def as_if_balanced(probs_nk: NDArray[np.floating], count_k: NDArray[np.integer]) -> Floats:
+    """Return what probabilities (n, k) would be if classes were equally frequent: over their frequencies, scaled.
+
+    Saerens, Latinne and Decaestecker, Neural Computation 2002, Eq. 2.4, with even priors. `count_k` (k,) are the tiles
+    of each class that were learned from; a class without any stays at 0.
+    """
+    by_class_nk = np.asarray(probs_nk, dtype=np.float64) * (count_k > 0) / np.maximum(count_k, 1)
+    return np.asarray(by_class_nk / by_class_nk.sum(axis=1, keepdims=True))
+
+
 def check_probs(probs_nk: NDArray[np.floating], n: int) -> None:
     """Check what a learner returned.
 
