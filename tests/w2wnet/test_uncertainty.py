@@ -13,7 +13,7 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 
 from w2wpath.errors import NonFiniteScoreError
-from w2wpath.w2wnet.uncertainty import MCStats, MovingAverage, brier, check_probs, gini, label_quality
+from w2wpath.w2wnet.uncertainty import MCStats, MovingAverage, as_if_balanced, brier, check_probs, gini, label_quality
 
 Draws = NDArray[np.float64]
 
@@ -335,3 +335,21 @@ def test_what_is_no_state_of_a_moving_average_is_refused(names: list[str], words
     with pytest.raises(ValueError, match="state") as caught:
         MovingAverage.from_state(0.9, {name: found[name] for name in names})
     assert str(caught.value) == f"this is no state of a MovingAverage: it holds {words}"
+
+
+@given(st.integers(1, 30), st.integers(2, 6), st.integers(0, 99))
+def test_as_if_balanced_is_undone_by_the_frequencies(n: int, k: int, seed: int) -> None:
+    random = np.random.default_rng(seed)
+    probs, count = random.dirichlet(np.ones(k), n), random.integers(1, 1000, k)
+    balanced = as_if_balanced(probs, count)
+    assert np.allclose(balanced.sum(axis=1), 1.0)
+    again = balanced * count
+    assert np.allclose(again / again.sum(axis=1, keepdims=True), probs)
+    assert np.allclose(as_if_balanced(probs, np.full(k, 7)), probs)
+
+
+def test_what_lies_on_an_absent_class_alone_says_nothing() -> None:
+    assert as_if_balanced(np.array([[0.0, 0.0, 1.0], [0.2, 0.3, 0.5]]), np.array([5, 5, 0])).tolist() == [
+        [0.0, 0.0, 0.0],
+        pytest.approx([0.4, 0.6, 0.0]),
+    ]

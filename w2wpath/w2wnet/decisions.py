@@ -19,7 +19,7 @@ REASONS = (
 )
 """Indices never change; new ones are appended.
 
-``label``: what is read names another class; ``uncertain``: they do not, but are not sure; ``tie``: the votes are even;
+``label``: what is read names another class; ``uncertain``: it does not, but is unsure; ``tie``: the votes are even;
 ``no label``: the tile carries none and was not judged; ``focus``, ``background``, ``colour``: its image quality;
 ``new``: labelled, but not judged by the run; ``stale``: judged with another label than it has now; ``review``: a person
 said so; ``vetoed``: most networks that learned from it exclude it, and the one that never saw the patient names its

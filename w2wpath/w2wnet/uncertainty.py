@@ -52,7 +52,8 @@ def as_if_balanced(probs_nk: NDArray[np.floating], count_k: NDArray[np.integer])
     of each class that were learned from; a class without any stays at 0.
     """
     by_class_nk = np.asarray(probs_nk, dtype=np.float64) * (count_k > 0) / np.maximum(count_k, 1)
-    return np.asarray(by_class_nk / by_class_nk.sum(axis=1, keepdims=True))
+    # all of a row can lie on a class that was not there: it then says nothing, and is no NaN
+    return np.asarray(by_class_nk / np.maximum(by_class_nk.sum(axis=1, keepdims=True), np.finfo(np.float64).tiny))
 
 
 def check_probs(probs_nk: NDArray[np.floating], n: int) -> None:
