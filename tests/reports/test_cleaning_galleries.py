@@ -114,6 +114,14 @@ def test_of_a_tile_that_is_not_set_aside_what_speaks_most_against_it_is_named(
     assert card(store.table(), made, i, "").why == why
 
 
+def test_of_a_vetoed_tile_it_is_said_who_does_not_agree(store: TileStore, decisions: Decisions) -> None:
+    i = int(np.flatnonzero(decisions.reason == REASONS.index("vetoed"))[0])
+    made = replace(decisions, severity=np.tile(np.array([1.3, 0, 0.2, 0, 0], dtype=np.float32), (39, 1)))
+    assert card(store.table(), made, i, "").why == (
+        "the networks read another class, but the one that never saw the patient does not agree"
+    )
+
+
 def test_what_was_not_judged_has_no_numbers(store: TileStore, decisions: Decisions) -> None:
     i = int(np.flatnonzero(~decisions.judged)[0])
     tile = card(store.table(), replace(decisions, severity=np.full((39, 5), np.nan, np.float32)), i, "")

@@ -123,7 +123,10 @@ def _why(decisions: Decisions, i: int) -> str:
     severity = decisions.severity[i]
     if not np.isfinite(severity).all() or severity.max() <= 0:
         return "nothing stands out"
-    return f"most of all: {REASON_IN_WORDS[EXCLUSIONS[int(severity.argmax())]]}"
+    worst = REASON_IN_WORDS[EXCLUSIONS[int(severity.argmax())]]
+    if reason == "vetoed":
+        return f"{worst}, but the one that never saw the patient does not agree"
+    return f"most of all: {worst}"
 
 
 def _name(table: TileTable, code: int) -> str:
