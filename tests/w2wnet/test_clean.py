@@ -786,3 +786,14 @@ def test_the_sides_of_the_written_fold_table_are_those_that_were_trained(store: 
     assert spy.made is not None
     for k, (rows, _, _) in enumerate(spy.made.started):
         assert np.array_equal(rows, sides(fold_n, k)[0])
+
+
+def test_a_fold_that_another_version_wrote_is_not_taken_up(store: TileStore) -> None:
+    _, decisions = cleaned(store)
+    path = home_of(store) / decisions.run / "fold-0.npz"
+    whole = foldwork.FoldResult.read(path)
+    assert whole is not None
+    with np.load(path) as found:
+        older = {name: found[name] for name in found.files if name != "planted_rows"}
+    np.savez(path, **older)
+    assert foldwork.FoldResult.read(path) is None

@@ -6,7 +6,7 @@ import io
 import json
 import time
 import zipfile
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -69,10 +69,12 @@ class FoldResult:
 
     @classmethod
     def read(cls, path: Path) -> FoldResult | None:
-        """Return a finished fold; None where there is none, or the machine died before all of it was on disk."""
+        """Return a finished fold; None where there is none, not all of it is on disk, or another version wrote it."""
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as found:
                 arrays = {name: found[name] for name in found.files}
+            if set(arrays) != {one.name for one in fields(cls)}:
+                return None
             return cls(about=json.loads(arrays.pop("about").tobytes()), **arrays)
         except (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile):
             return None

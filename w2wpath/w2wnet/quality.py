@@ -194,12 +194,13 @@ def _focus_cut(lowest_n: Floats, highest_n: Floats) -> float:
     nothing makes a tile sharper than it is. So Barber and Candes (Annals of Statistics 2015) estimate false discoveries
     from the other side of a symmetric law.
     """
-    soft_n, sharp_n = -lowest_n, highest_n
-    either = np.concatenate([soft_n, sharp_n])
-    for cut in (CUT, *np.unique(either[(either > CUT) & (either < HIGHEST_CUT)])):
-        if (sharp_n > cut).sum() <= CHANCE_SHARE * (soft_n > cut).sum():
-            return float(cut)
-    return HIGHEST_CUT
+    soft, sharp = (np.sort(far_n[far_n > CUT]) for far_n in (-lowest_n, highest_n))
+    either = np.unique(np.concatenate([soft, sharp]))
+    cuts = np.concatenate([[CUT], either[either < HIGHEST_CUT], [HIGHEST_CUT]])
+    soft_above, sharp_above = (len(far) - np.searchsorted(far, cuts, side="right") for far in (soft, sharp))
+    few = sharp_above <= CHANCE_SHARE * soft_above
+    few[-1] = True  # whatever the share there
+    return float(cuts[few.argmax()])
 
 
 def _z_within_slides(features: Floats, slide_n: NDArray[np.integer], reference: Reference) -> Floats:

@@ -43,7 +43,7 @@ def _saved(path: Path, picture: Picture) -> Path:
 def _removal(results: Results) -> Picture:
     """Draw a panel a side and truth: what is removed of the spurious (a, c) and of the good (b, d, e)."""
     names = list(results.removal)
-    picture = Picture(figsize=(2.0 + 1.15 * len(names), 7.2), dpi=DPI, layout="constrained")
+    picture = Picture(figsize=(max(6.4, 2.0 + 1.15 * len(names)), 7.2), dpi=DPI, layout="constrained")
     panels = picture.subplots(2, 1, sharex=True)
     rows = list(dict.fromkeys(row for sides in results.removal.values() for row in sides))
     bars = [(row, side) for row in rows for side in ("training", "test")]
