@@ -83,17 +83,18 @@ def test_tiles_without_a_label_are_counted_where_wanted(call: Call) -> None:
     ]
 
 
-def test_only_what_a_run_kept_is_taken(call: Call) -> None:
+def test_what_a_run_did_not_exclude_is_taken_as_for_training(call: Call) -> None:
     clean("20260101T000000Z-aaaaaa", [UNDECIDED, KEPT, EXCLUDED, UNDECIDED, UNDECIDED, KEPT])
     clean("20260102T000000Z-bbbbbb", [KEPT, EXCLUDED, KEPT, UNDECIDED, EXCLUDED, EXCLUDED])
     said = call("--kept", "latest")
     assert said.stdout.splitlines()[-1] == (
-        "export: 1 tiles that run 20260102T000000Z-bbbbbb kept, 3 files. What each is: export/tiles.csv"
+        "export: 1 tiles that run 20260102T000000Z-bbbbbb did not exclude, 3 files. What each is: export/tiles.csv"
     )
     assert exported() == ["H/a_x16_y0.png"]
     said = call("--kept", "20260101T000000Z-aaaaaa", "-o", "first", "--json")
     assert json.loads(said.stdout)["run"] == "20260101T000000Z-aaaaaa"
-    assert exported("first") == ["AC/a_x8_y0.png", "H/a_x40_y0.png"]
+    # the undecided one with a label stays in training too
+    assert exported("first") == ["AC/a_x8_y0.png", "AC/a_x32_y0.png", "H/a_x40_y0.png"]
 
 
 def test_a_store_that_was_not_cleaned_has_nothing_kept(call: Call) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +15,7 @@ from tests.decided import decided
 from w2wpath.errors import ReviewError
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.audit import HEADER, SOURCE, draw_audit, score_audit, sensitivity, write_audit, write_key
-from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, Decisions
+from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, UNDECIDED, Decisions
 from w2wpath.w2wnet.metrics import Estimate
 from w2wpath.w2wnet.review import read_verdicts_csv
 from w2wpath.w2wnet.review_qupath import read_verdicts_qupath, write_review_qupath
@@ -32,7 +33,7 @@ def cleaned(table: TileTable, excluded: int) -> Decisions:
 
 @pytest.mark.parametrize(
     ("n", "excluded", "drawn"),
-    [(20, 30, (10, 10)), (21, 30, (10, 11)), (20, 4, (4, 16)), (20, 85, (16, 4)), (500, 30, (30, 59)), (1, 30, (0, 1))],
+    [(20, 30, (10, 10)), (21, 30, (10, 11)), (20, 4, (4, 16)), (20, 85, (15, 5)), (500, 30, (30, 60)), (1, 30, (0, 1))],
 )
 def test_half_of_each_is_drawn_or_more_where_one_has_too_few(
     store: TileStore, n: int, excluded: int, drawn: tuple[int, int]
@@ -41,8 +42,8 @@ def test_half_of_each_is_drawn_or_more_where_one_has_too_few(
     audit = draw_audit(decisions, "a", n, 0)
     assert tuple(audit.drawn().values()) == drawn
     assert len(set(audit.rows.tolist())) == sum(drawn)
-    assert audit.population == {"excluded": excluded, "kept": 89 - excluded}
-    names = {EXCLUDED: "excluded", KEPT: "kept"}
+    assert audit.population == {"excluded": excluded, "kept": 90 - excluded}  # the undecided one is trained with
+    names = {EXCLUDED: "excluded", KEPT: "kept", UNDECIDED: "kept"}
     assert [names[decisions.state[i]] for i in audit.rows] == list(audit.stratum)
 
 
@@ -59,16 +60,15 @@ def test_every_tile_of_a_stratum_is_as_likely(store: TileStore) -> None:
     times = np.zeros(90)
     for seed in range(600):
         times[draw_audit(decisions, "a", 20, seed).rows] += 1
-    # 200 +- 6 SE of the excluded, 600 * 10 / 59 of the kept
+    # 200 +- 6 SE of the excluded, 100 of the others
     assert np.abs(times[:30] - 200).max() < 6 * np.sqrt(600 * (1 / 3) * (2 / 3))
-    assert np.abs(times[30:89] - 600 * 10 / 59).max() < 6 * np.sqrt(600 * (10 / 59) * (49 / 59))
-    assert times[89] == 0
+    assert np.abs(times[30:] - 100).max() < 6 * np.sqrt(600 * (1 / 6) * (5 / 6))
 
 
 def test_nothing_to_audit_is_an_error_in_words(store: TileStore) -> None:
     table = store.table()
     with pytest.raises(ReviewError) as caught:
-        draw_audit(decided(table, {}, state=2), "a", 10, 0)
+        draw_audit(replace(decided(table, {}), label=np.full(table.n, -1, dtype=np.int16)), "a", 10, 0)
     assert str(caught.value) == "run 20260101T000000Z-aaaaaa: has no tile to audit. Run `w2wpath clean` again."
 
 
@@ -97,7 +97,7 @@ def test_an_audit_is_scored_from_its_own_verdicts(store: TileStore, tmp_path: Pa
     key = json.loads((tmp_path / "audit-a1.json").read_text())
     assert key["strata"] == {
         "excluded": {"tiles": 30, "drawn": 10, "weight": 3.0},
-        "kept": {"tiles": 59, "drawn": 10, "weight": 5.9},
+        "kept": {"tiles": 60, "drawn": 10, "weight": 6.0},
     }
     with (tmp_path / "audit.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
@@ -120,7 +120,7 @@ def test_an_audit_is_scored_from_its_own_verdicts(store: TileStore, tmp_path: Pa
         exact = binomtest(hits, n[name]).proportion_ci(0.95, "wilson")
         assert (one.value, one.n) == (hits / n[name], n[name])
         assert (one.low, one.high) == pytest.approx((exact.low, exact.high))
-    hits, misses = 30 * 7 / n["excluded"], 59 * 1 / n["kept"]
+    hits, misses = 30 * 7 / n["excluded"], 60 * 1 / n["kept"]
     assert scored.sensitivity.value == pytest.approx(hits / (hits + misses))
     undo_batch(store, batch, "ann")
     assert score_audit(store, tmp_path / "audit-a1.json").answered == 0

@@ -10,6 +10,7 @@ import pytest
 
 from tests.w2wnet.conftest import QUICK, StoreLearner, add_slide, new_store
 from w2wpath.progress import Stopped
+from w2wpath.reports.cleaning import write_report
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.clean import Cleaning, clean, collect, prepare, run_folds
 from w2wpath.w2wnet.ledger import Decisions, undo_run
@@ -91,15 +92,33 @@ def test_a_run_that_no_command_began_is_named(store: TileStore, monkeypatch: pyt
     assert found.seconds is None  # nothing is known yet of its pace
 
 
-def test_a_run_that_waits_for_a_person_says_so(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", CLEAN)
+def test_folds_that_nobody_joined_are_joined_without_force(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", [*CLEAN, "--fold", "3"])
     cleaning = begun(store)
     run_folds(cleaning, StoreLearner(store.path))
+    assert one(store).says() == f"run {cleaning.run}: every fold is done, but they were not joined into decisions"
+    found = status(store.path)
+    assert (found.next, found.seconds) == ("w2wpath clean --folds 3 --backbone 'a name'", 0.0)
+
+
+def test_a_run_that_waits_for_a_person_says_so(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", CLEAN)
+    monkeypatch.setattr("w2wpath.w2wnet.collect.STOP_SHARE", 0.0)  # the stop itself is tested where it is made
+    cleaning = begun(store)
+    run_folds(cleaning, StoreLearner(store.path))
+    tiles, decisions = collect(cleaning)
+    assert decisions.about["stopped"]
+    write_report(cleaning.folder, store, tiles, decisions)
     assert one(store).says() == (
-        f"run {cleaning.run}: every fold is done, but its decisions were not written (see its report.html)"
+        f"run {cleaning.run}: more than half of a class or patient would be excluded, so no decision was written "
+        "(look at its report.html)"
     )
     found = status(store.path)
-    assert (found.next, found.seconds) == ("w2wpath clean --folds 3 --backbone 'a name' --force", 0.0)
+    assert (found.next, found.seconds) == (
+        f"look at clean/{cleaning.run}/report.html; if it is right, "
+        "w2wpath clean --folds 3 --backbone 'a name' --force",
+        0.0,
+    )
 
 
 def test_after_a_finished_run_a_model_is_trained(store: TileStore) -> None:

@@ -25,7 +25,10 @@ def run(
         ),
     ] = "png",
     kept: Annotated[
-        str | None, typer.Option(metavar="RUN", help="Only tiles that this run of clean kept; latest is the newest.")
+        str | None,
+        typer.Option(
+            metavar="RUN", help="Only what train takes after this run of clean: not the excluded. latest is the newest."
+        ),
     ] = None,
     classes: Annotated[
         str | None, typer.Option(help="Only these, comma separated, in the order of their index. [default: all]")
@@ -47,14 +50,19 @@ def run(
 
     from dataclasses import replace
 
+    import numpy as np
+
     from w2wpath.tiles.export import export
     from w2wpath.tiles.store import TileStore
-    from w2wpath.w2wnet.ledger import KEPT, read_decisions
+    from w2wpath.w2wnet.ledger import read_decisions
 
     opened = TileStore.open(store)
     tiles = opened.table()
     decisions = None if kept is None else read_decisions(opened, tiles, None if kept == LATEST else kept)
+    keep = None
     if decisions is not None:
+        keep = np.zeros(tiles.n, dtype=np.bool_)
+        keep[decisions.for_training()] = True
         # a tile that a person gave another class goes to that class
         tiles = replace(tiles, label=decisions.training_label)
     done = export(
@@ -64,7 +72,7 @@ def run(
         format_,
         classes=options.names(classes),
         unlabelled=unlabelled,
-        keep=None if decisions is None else (decisions.state == KEPT) & (tiles.label >= 0),
+        keep=keep,
         quality=quality,
         shard_tiles=shard_tiles,
         run=None if decisions is None else decisions.run,
@@ -86,5 +94,5 @@ def run(
         return
     rest = [["(no label)", done.unlabelled]] if unlabelled else []
     tell(table(["class", "tiles"], [*([name, count] for name, count in done.by_class.items()), *rest]))
-    only = "" if decisions is None else f" that run {decisions.run} kept"
+    only = "" if decisions is None else f" that run {decisions.run} did not exclude"
     tell(f"{out}: {done.tiles} tiles{only}, {done.files} files. What each is: {out / 'tiles.csv'}")

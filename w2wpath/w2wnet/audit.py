@@ -13,12 +13,13 @@ from numpy.typing import NDArray
 from w2wpath.errors import ReviewError
 from w2wpath.provenance import write_whole
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, Decisions
+from w2wpath.w2wnet.ledger import EXCLUDED, Decisions
 from w2wpath.w2wnet.metrics import Estimate, wilson
 from w2wpath.w2wnet.review import as_csv, tile_uuid, where
 from w2wpath.w2wnet.verdicts import KEEP, counting, latest, read_batches
 
-STRATA = {"excluded": EXCLUDED, "kept": KEPT}
+STRATA = ("excluded", "kept")
+"""An undecided tile stays in training, so it is drawn, and missed, with the kept."""
 HEADER = ("tile_id", "slide", "x0", "y0", "side0", "label", "audit", "verdict", "class")
 SOURCE = "audit "
 """Batches of verdicts whose source begins so belong to the audit of the name that follows."""
@@ -77,7 +78,7 @@ class Scored:
 def draw_audit(decisions: Decisions, name: str, n: int, seed: int) -> Audit:
     """Draw `n` tiles at random, half of them excluded and half kept, or more of one where the other has too few.
 
-    Tiles that are stale, undecided, or were not judged are not drawn.
+    Undecided tiles count as kept; those that are stale or were not judged are not drawn.
 
     Raises
     ------
@@ -86,7 +87,8 @@ def draw_audit(decisions: Decisions, name: str, n: int, seed: int) -> Audit:
     """
     random = np.random.default_rng(seed)
     fresh = decisions.judged & ~decisions.stale
-    pools = {stratum: np.flatnonzero(fresh & (decisions.state == code)) for stratum, code in STRATA.items()}
+    gone = decisions.state == EXCLUDED
+    pools = {"excluded": np.flatnonzero(fresh & gone), "kept": np.flatnonzero(fresh & ~gone)}
     excluded, kept = map(len, pools.values())
     few = min(n // 2, excluded)
     of_kept = min(n - few, kept)
@@ -95,7 +97,7 @@ def draw_audit(decisions: Decisions, name: str, n: int, seed: int) -> Audit:
     if of_excluded + of_kept == 0:
         raise ReviewError(f"run {decisions.run}: has no tile to audit. Run `w2wpath clean` again.")
     drawn = [random.choice(pools[name], size, replace=False) for name, size in sizes]
-    rows, strata = np.concatenate(drawn), np.repeat(list(STRATA), [size for _, size in sizes])
+    rows, strata = np.concatenate(drawn), np.repeat(STRATA, [size for _, size in sizes])
     order = random.permutation(len(rows))
     population = {stratum: len(pool) for stratum, pool in pools.items()}
     return Audit(name, decisions.run, seed, rows[order], tuple(strata[order].tolist()), population)

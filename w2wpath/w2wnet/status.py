@@ -15,7 +15,8 @@ from w2wpath.w2wnet.foldwork import FoldResult
 from w2wpath.w2wnet.ledger import runs, undone_runs
 from w2wpath.w2wnet.runs import Key, unfinished
 
-FINISHED, OUTDATED, UNDONE, WAITING, INTERRUPTED = "finished", "outdated", "undone", "waiting", "interrupted"
+FINISHED, OUTDATED, UNDONE = "finished", "outdated", "undone"
+WAITING, STOPPED, INTERRUPTED = "waiting", "stopped", "interrupted"
 
 
 @dataclass(frozen=True)
@@ -26,7 +27,8 @@ class RunStatus:
     ----------
     state
         ``finished``; ``outdated``: finished, but the store has changed since; ``undone``: finished, but taken back;
-        ``waiting``: every fold is done, but no decision was written; ``interrupted``.
+        ``waiting``: every fold is done, but they were not joined; ``stopped``: they were, and so much would be
+        excluded that a person has to look first; ``interrupted``.
     folds, folds_done
         Their number, and those that are done, counted from 1.
     epochs
@@ -54,7 +56,9 @@ class RunStatus:
             FINISHED: "finished",
             OUTDATED: "finished, but tiles or labels have changed since",
             UNDONE: "undone (w2wpath undo RUN turns that round)",
-            WAITING: "every fold is done, but its decisions were not written (see its report.html)",
+            WAITING: "every fold is done, but they were not joined into decisions",
+            STOPPED: "more than half of a class or patient would be excluded, so no decision was written "
+            "(look at its report.html)",
             INTERRUPTED: f"interrupted, {len(self.folds_done)} of {self.folds} folds are done",
         }[self.state]
         under_way = [f"fold {k} is after epoch {epoch} of {self.max_epochs}" for k, epoch in self.epochs.items()]
@@ -157,7 +161,7 @@ def _begun(folder: Path, key: Key) -> RunStatus:
     points = {k: point for k in missing if (point := reached(folder / f"fold-{k}.checkpoint")) is not None}
     return RunStatus(
         run=folder.name,
-        state=INTERRUPTED if missing else WAITING,
+        state=INTERRUPTED if missing else STOPPED if (folder / "report.html").is_file() else WAITING,
         folds=folds,
         folds_done=tuple(k + 1 for k in range(folds) if k not in missing),
         epochs={k + 1: epoch for k, (epoch, _) in points.items()},
@@ -185,8 +189,9 @@ def _next(labelled: int, found: tuple[RunStatus, ...], model: str | None) -> tup
         return "w2wpath tile slide.svs rois.geojson", None
     newest = found[-1] if found else None
     if newest is not None and newest.state in (INTERRUPTED, WAITING):
-        force = " --force" if newest.state == WAITING else ""
-        return f"{_again(newest)}{force}", newest.seconds
+        return _again(newest), newest.seconds
+    if newest is not None and newest.state == STOPPED:
+        return f"look at clean/{newest.run}/report.html; if it is right, {_again(newest)} --force", newest.seconds
     finished = [one for one in found if one.state == FINISHED]
     if not finished:
         return "w2wpath clean (--dry-run tells the time)", None
