@@ -223,13 +223,24 @@ def test_what_the_unseen_fold_speaks_for_is_undecided_and_nothing_else_changes(s
 
 
 @pytest.mark.parametrize(
-    "why", ["it is not sure", "image quality is bad too", "its network learned nothing", "it is turned off"]
+    "why",
+    [
+        "it is not sure",
+        "image quality is bad too",
+        "image quality alone has the majority",
+        "its network learned nothing",
+        "it is turned off",
+    ],
 )
 def test_there_is_no_veto_where(store: TileStore, monkeypatch: pytest.MonkeyPatch, why: str) -> None:
     table = store.table()
     flip = first_flip(store, table)
     settings = QUICK.model_copy(update={"out_of_fold_veto": why != "it is turned off"})
     whole = foldwork.FoldWork.run
+    if why == "image quality alone has the majority":
+        settings = settings.model_copy(update={"folds": 4})
+    folds = make_folds(table.patients, table.classes, table.patient, table.label, folds=settings.folds, seed=0)
+    last = max(set(range(settings.folds)) - {int(folds.fold_n(table.patients, table.patient)[flip])})
 
     def altered(self: foldwork.FoldWork, learner: Believing, k: int, *rest: object) -> foldwork.FoldResult:
         found = whole(self, learner, k, *rest)  # type: ignore[arg-type]  # passed on as they came
@@ -240,6 +251,10 @@ def test_there_is_no_veto_where(store: TileStore, monkeypatch: pytest.MonkeyPatc
                 found.about["stop"]["reason"] = "degenerate"
         elif why == "image quality is bad too":
             found.severity_nr[found.train_rows == flip, EXCLUSIONS.index("focus")] = 1.5
+        elif why == "image quality alone has the majority":
+            # vote by vote above its cut, on average below
+            found.severity_nr[found.train_rows == flip] = 0.0
+            found.severity_nr[found.train_rows == flip, EXCLUSIONS.index("focus")] = 0.8 if k == last else 1.05
         return found
 
     monkeypatch.setattr(foldwork.FoldWork, "run", altered)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,11 +11,11 @@ import pytest
 from tests.conftest import file_bytes
 from tests.decided import decided
 from tests.w2wnet.conftest import CLASSES, QUICK, FakeLearner, StoreLearner, add_slide, new_store, shown
-from w2wpath.errors import RunError
+from w2wpath.errors import DiskError, RunError
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.clean import clean, collect, prepare, run_fold
+from w2wpath.w2wnet.clean import Cleaning, clean, collect, prepare, run_fold, run_folds
 from w2wpath.w2wnet.collect import stops
-from w2wpath.w2wnet.ledger import COLUMNS, EXCLUDED, Decisions, runs
+from w2wpath.w2wnet.ledger import COLUMNS, EXCLUDED, Decisions, read_decisions, runs, write_decisions
 from w2wpath.w2wnet.plan import make_plan
 
 LABEL = np.arange(60) // 6 % 3
@@ -75,6 +76,16 @@ def test_the_limit_is_more_than_half_of_ten_tiles_or_more(
     assert stops(table, made) == ([f"patient p2: {gone} of 10 tiles excluded, more than half"] if stopped else [])
 
 
+def test_a_class_of_few_tiles_does_not_vanish_unseen(suspicious: TileStore) -> None:
+    table = suspicious.table()
+    label = np.where(table.label == 2, 0, table.label)
+    label[:3] = 2
+    few = TileTable(**{**vars(table), "label": label})
+    for gone, stopped in ((1, []), (2, ["class red: 2 of 3 tiles excluded, more than half"])):
+        made = decided(few, {}, state=np.where(np.arange(table.n) < gone, EXCLUDED, 0))
+        assert stops(few, made) == stopped
+
+
 def test_a_class_is_named_before_patients(suspicious: TileStore) -> None:
     table = suspicious.table()
     of_class = table.label == CLASSES.index("green")
@@ -105,6 +116,67 @@ def changes(store: TileStore) -> str:
         f"{store.path}: its tiles or labels have changed while it was being cleaned. "
         "What was found is of no use for it; run the same command again."
     )
+
+
+def trained(store: TileStore) -> Cleaning:
+    cleaning = prepare(make_plan(store, QUICK), store.path.parent / "clean")
+    run_folds(cleaning, StoreLearner(store.path))
+    return cleaning
+
+
+def test_a_run_that_died_before_its_report_reports_when_it_is_run_again(store: TileStore) -> None:
+    cleaning = trained(store)
+
+    def dies(table: TileTable, decisions: Decisions) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        collect(cleaning, report=dies)
+    assert runs(store) == [cleaning.run]
+    before = file_bytes(store.path)
+    reported: list[str] = []
+    again = prepare(make_plan(store, QUICK), store.path.parent / "clean")
+    assert (again.run, again.missing()) == (cleaning.run, [])
+    collect(again, report=lambda _, decisions: reported.append(decisions.run))
+    assert reported == [cleaning.run]
+    assert file_bytes(store.path) == before
+    assert (cleaning.folder / "done").exists()
+
+
+def test_a_run_that_was_forced_and_died_is_not_stopped_again(suspicious: TileStore) -> None:
+    cleaning = trained(suspicious)
+    collect(cleaning, force=True)
+    (cleaning.folder / "done").unlink()
+    _, decisions = collect(cleaning)
+    assert (decisions.about["stopped"], decisions.about["forced"]) == ([], [SAYS])
+    assert (cleaning.folder / "done").exists()
+
+
+def test_of_two_processes_that_join_the_same_folds_both_end_well(
+    store: TileStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cleaning, write = trained(store), write_decisions
+
+    def after_the_other(*args: Any) -> None:
+        write(*args)  # the other process is a moment earlier
+        write(*args)
+
+    monkeypatch.setattr("w2wpath.w2wnet.clean.write_decisions", after_the_other)
+    _, decisions = collect(cleaning)
+    assert runs(store) == [cleaning.run]
+    assert np.array_equal(read_decisions(store, store.table()).state, decisions.state)
+
+
+def test_decisions_that_cannot_be_written_are_an_error(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    cleaning = trained(store)
+
+    def full(*_: Any) -> None:
+        raise DiskError("no room")
+
+    monkeypatch.setattr("w2wpath.w2wnet.clean.write_decisions", full)
+    with pytest.raises(DiskError, match="no room"):
+        collect(cleaning)
+    assert not (cleaning.folder / "done").exists()
 
 
 def test_a_store_that_changes_between_folds_is_not_mixed(store: TileStore) -> None:

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from pydantic import ValidationError
 
 from tests.w2wnet.conftest import (
     CLASSES,
@@ -23,6 +24,7 @@ from tests.w2wnet.conftest import (
     new_store,
     tissue,
 )
+from w2wpath.config import CleanSettings
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.clean import clean
 from w2wpath.w2wnet.controls import KINDS, Glass, Planted, deal, plant, recall, says
@@ -263,6 +265,26 @@ def test_a_flip_that_the_network_of_its_patients_fold_speaks_for_is_not_found(
     settings = WITH_CONTROLS.model_copy(update={"out_of_fold_veto": False})
     _, decisions = clean(tissues, learner_for, settings, tmp_path / "without")
     assert decisions.about["controls"]["flip"]["found"] == len(flips)
+
+
+def test_a_fold_whose_patients_have_no_control_is_collected(tmp_path: Path) -> None:
+    store = new_store(tmp_path / "tiles.zarr", PX)
+    field = tissue(8 * PX, seed=0)
+    for patient in range(6):
+        n = 2 if patient == 5 else 60
+        content = np.arange(n) % len(CLASSES)
+        add_slide(store, f"s{patient}", content, content, [f"p{patient}"], cut_up(field, PX)[:n])
+    settings = WITH_CONTROLS.model_copy(update={"folds": 6, "controls": 0.02})
+    table = store.table()
+    planted = plant(store, table, folded(table, 6), folds=6, share=0.02, seed=0)
+    assert len(set(folded(table, 6)[planted.stands_for].tolist())) < 6  # else this tests nothing
+    _, decisions = clean(store, reading(store), settings, tmp_path / "clean")
+    assert decisions.about["controls"]["all"]["planted"] == len(planted.kind)
+
+
+def test_with_two_folds_controls_are_refused() -> None:
+    with pytest.raises(ValidationError, match="controls need 3 folds: with 2, no network would judge the tiles that"):
+        CleanSettings(folds=2, controls=0.02)
 
 
 def test_without_controls_nothing_is_told_of_them(tissues: TileStore, tmp_path: Path) -> None:

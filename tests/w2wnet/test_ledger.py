@@ -80,12 +80,26 @@ def test_a_second_run_leaves_every_byte_of_the_first(store: TileStore) -> None:
     assert runs(store) == ["20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"]
 
 
-def test_the_newest_run_is_read_unless_another_is_named(store: TileStore) -> None:
+def test_the_run_that_was_written_last_is_read_unless_another_is_named(store: TileStore) -> None:
     table = store.table()
-    for run in ("20260102T000000Z-bbbbbb", "20260101T000000Z-aaaaaa"):
+    # the one that began first was interrupted, and ends last
+    late, early = "20260102T000000Z-bbbbbb", "20260101T000000Z-aaaaaa"
+    for run in (late, early):
         write_decisions(store, table, made(store, table, run))
-    assert read_decisions(store, table).run == "20260102T000000Z-bbbbbb"
-    assert read_decisions(store, table, "20260101T000000Z-aaaaaa").run == "20260101T000000Z-aaaaaa"
+    assert runs(store) == [late, early]
+    assert read_decisions(store, table).run == early
+    assert read_decisions(store, table, late).run == late
+    assert undo_run(store, None, "ana") == (early, True)
+    assert read_decisions(store, table).run == late
+
+
+def test_runs_without_a_place_come_first_by_name(store: TileStore) -> None:
+    table = store.table()
+    for run in ("20260103T000000Z-cccccc", "20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb"):
+        write_decisions(store, table, made(store, table, run))
+    for run, text in (("20260101T000000Z-aaaaaa", "{}"), ("20260102T000000Z-bbbbbb", "damaged")):
+        (store.path / "decisions" / run / "zarr.json").write_text(text)
+    assert runs(store) == ["20260101T000000Z-aaaaaa", "20260102T000000Z-bbbbbb", "20260103T000000Z-cccccc"]
 
 
 def test_a_run_of_that_name_is_never_overwritten(store: TileStore) -> None:

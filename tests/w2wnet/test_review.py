@@ -126,6 +126,7 @@ NO_TILE = "00000000-0000-0000-0000-000000000000"
             ": line 2: exclude takes no class, got 'OTHER'. Write relabel, or leave the class empty.",
         ),
         (["ID,keep,", "ID,exclude,"], ": line 3: tile ID has another verdict above. Leave one of them."),
+        ([",,", "ID,,gren"], ": line 3: has a class and no verdict. Write relabel, or leave the class empty."),
         (["ID,keep,a,b"], ": line 2: has more cells than columns. Quote the text in it."),
     ],
 )

@@ -125,6 +125,17 @@ def test_what_was_not_touched_says_nothing(store: TileStore, tmp_path: Path) -> 
     assert read_verdicts_qupath(path, store.table()).verdicts == ()
 
 
+def test_a_file_without_any_of_its_tiles_excludes_none(store: TileStore, tmp_path: Path) -> None:
+    path = exported(store, tmp_path / "review", np.arange(5))
+    edited(path, lambda features: features.clear())
+    with pytest.raises(ReviewError) as caught:
+        read_verdicts_qupath(path, store.table())
+    assert str(caught.value) == (
+        f"{path}: holds none of the 5 exported tiles, which would exclude them all. Export all objects from QuPath, "
+        "detections too; to exclude every tile, give the verdicts in review.csv."
+    )
+
+
 def test_without_its_list_nobody_knows_what_was_deleted(store: TileStore, tmp_path: Path) -> None:
     path = exported(store, tmp_path / "review", np.arange(5))
     (tmp_path / "elsewhere").mkdir()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -127,15 +128,19 @@ def test_a_folder_with_another_key_file_is_no_run_to_take_up(tmp_path: Path, tex
     assert choose(tmp_path) != "run"
 
 
-def test_what_killed_writes_left_is_removed(tmp_path: Path) -> None:
+def test_what_killed_writes_left_is_removed_and_what_is_being_written_stays(tmp_path: Path) -> None:
     names = (".fold-1.checkpoint.77.partial", ".fold-10.checkpoint.77.partial", "fold-1.checkpoint")
-    for name in (*names, "stop-abc", "pixels.npz"):
+    young = tmp_path / ".fold-1.checkpoint.78.partial"
+    for name in (*names, "stop-abc", "pixels.npz", young.name):
         (tmp_path / name).touch()
+    for name in names:
+        os.utime(tmp_path / name, (0, 0))
     remove_partials(tmp_path, "fold-1.")
     assert not (tmp_path / names[0]).exists()
     assert (tmp_path / names[1]).exists()
+    assert young.exists()
     finish(tmp_path)
-    assert [path.name for path in tmp_path.iterdir()] == ["done"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [young.name, "done"]
 
 
 def test_the_command_that_began_a_run_is_kept_but_not_compared(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -121,6 +121,26 @@ def test_a_run_that_waits_for_a_person_says_so(store: TileStore, monkeypatch: py
     )
 
 
+def test_a_run_that_was_begun_on_other_tiles_is_left(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", CLEAN)
+    cleaning = begun(store)
+    run_folds(cleaning, StoreLearner(store.path))
+    add_slide(store, "s3", np.arange(9) % 3, np.arange(9) % 3, ["p9"])
+    assert one(store).says() == (
+        f"run {cleaning.run}: not finished, and begun on other tiles or labels than those of now, so it cannot go on"
+    )
+    assert status(store.path).next == "w2wpath clean (--dry-run tells the time)"
+
+
+def test_a_run_that_was_left_for_another_is_told_and_not_gone_on_with(store: TileStore) -> None:
+    left = begun(store)
+    other = QUICK.model_copy(update={"seed": 7})
+    _, decisions = clean(store, StoreLearner(store.path), other, store.path.parent / "clean")
+    found = status(store.path)
+    assert [(run.run, run.state) for run in found.runs] == [(decisions.run, "finished"), (left.run, "interrupted")]
+    assert found.next == "w2wpath train -o model/"
+
+
 def test_after_a_finished_run_a_model_is_trained(store: TileStore) -> None:
     decisions = finished(store)
     found, run = status(store.path), one(store)

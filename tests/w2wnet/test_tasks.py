@@ -209,6 +209,7 @@ def test_a_killed_write_of_a_checkpoint_leaves_nothing(store: TileStore) -> None
     cleaning = begun(store, "clean")
     left = cleaning.folder / ".fold-1.checkpoint.4711.partial"
     left.write_bytes(b"half of it")
+    os.utime(left, (0, 0))
     run_folds(cleaning, StoreLearner(store.path), [0])
     assert left.exists()  # another job may be at it
     run_folds(cleaning, StoreLearner(store.path), [1])

@@ -112,8 +112,12 @@ def run(
     if fold is not None:
         _tell_fold(cleaning, fold, as_json=as_json)
         return
-    tiles, decisions = collected(cleaning, force=force)
-    _finish(opened, home, tiles, decisions, as_json=as_json)
+    from functools import partial
+
+    from w2wpath.reports.cleaning import write_report
+
+    tiles, decisions = collected(cleaning, force=force, report=partial(write_report, cleaning.folder, opened))
+    _finish(opened, cleaning.folder / "report.html", tiles, decisions, as_json=as_json)
 
 
 def _refuse(settings: CleanSettings, fold: int | None, *, collect: bool, apart: bool) -> None:
@@ -189,10 +193,7 @@ def _tell_fold(cleaning: Cleaning, fold: int, *, as_json: bool) -> None:
     )
 
 
-def _finish(opened: TileStore, home: Path, tiles: TileTable, decisions: Decisions, *, as_json: bool) -> None:
-    from w2wpath.reports.cleaning import write_report
-
-    report = write_report(home / decisions.run, opened, tiles, decisions)
+def _finish(opened: TileStore, report: Path, tiles: TileTable, decisions: Decisions, *, as_json: bool) -> None:
     if as_json:
         tell_json(_summary(tiles, decisions, report))
     else:

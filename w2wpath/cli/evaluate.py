@@ -39,6 +39,7 @@ def run(
     from w2wpath.tiles.store import TileStore
     from w2wpath.w2wnet.evaluate import cross_validate, score_detection
     from w2wpath.w2wnet.ledger import read_decisions, require_fresh
+    from w2wpath.w2wnet.outoffold import require_own_folds
     from w2wpath.w2wnet.truth import read_truth
 
     if truth is None and not accuracy:
@@ -48,6 +49,7 @@ def run(
     # what people said later is no merit of the run
     decisions = read_decisions(opened, tiles, run_name, with_verdicts=False)
     require_fresh(decisions)
+    require_own_folds(tiles, decisions)
     known = read_truth(truth, tiles) if truth is not None else None
     detection = score_detection(tiles, decisions, known) if known is not None else None
     accuracies: list[Accuracy] = []

@@ -122,7 +122,7 @@ def import_(
         raise ReviewError(f"{file}: holds no verdict. Fill in the column verdict, or change tiles in QuPath.")
     source = f"{SOURCE}{found.audit}" if found.audit else file.name
     batch = append_verdicts(opened, found.verdicts, who=person(who), source=source)
-    key = keys(opened.path.parent / "clean").get(found.audit)
+    key = keys(opened).get(found.audit)
     scored = None if key is None else score_audit(opened, key)
     if as_json:
         audit = None if scored is None else asdict(scored)
@@ -144,7 +144,7 @@ def audit_(store: options.Store = Path("tiles.zarr"), as_json: options.Json = Fa
     from w2wpath.w2wnet.audit import keys, score_audit
 
     opened = TileStore.open(store)
-    scored = [score_audit(opened, key) for key in keys(opened.path.parent / "clean").values()]
+    scored = [score_audit(opened, key) for key in keys(opened).values()]
     if as_json:
         tell_json({"audits": [asdict(one) for one in scored]})
         return

@@ -180,6 +180,12 @@ class CleanSettings(NetSettings):
     """Share of each fold's training tiles that are replaced by planted controls: known flips, blurs and background made
     from the user's own tiles. Their recall is reported; they never reach Wiped, nor the counts."""
 
+    @model_validator(mode="after")
+    def _every_tile_keeps_a_vote(self) -> CleanSettings:
+        if self.controls > 0 and self.folds < 3:
+            raise ValueError("controls need 3 folds: with 2, no network would judge the tiles that they replace")
+        return self
+
     def net(self) -> NetSettings:
         """Return the part that builds and trains networks."""
         return NetSettings(**{key: getattr(self, key) for key in NetSettings.model_fields})

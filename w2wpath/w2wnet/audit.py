@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from w2wpath.errors import ReviewError
 from w2wpath.provenance import write_whole
 from w2wpath.tiles.store import TileStore, TileTable
-from w2wpath.w2wnet.ledger import EXCLUDED, Decisions
+from w2wpath.w2wnet.ledger import EXCLUDED, Decisions, runs
 from w2wpath.w2wnet.metrics import Estimate, wilson
 from w2wpath.w2wnet.review import as_csv, tile_uuid, where
 from w2wpath.w2wnet.verdicts import KEEP, counting, latest, read_batches
@@ -133,9 +133,10 @@ def write_key(path: Path, table: TileTable, audit: Audit) -> None:
     write_whole(path, json.dumps({**key, "tiles": dict(zip(ids, audit.stratum, strict=True))}, indent=1) + "\n")
 
 
-def keys(home: Path) -> dict[str, Path]:
-    """Return the keys of the audits below ``clean/`` by name, oldest first."""
-    found = {path.stem.removeprefix("audit-"): path for path in home.glob("*/audit-*.json")}
+def keys(store: TileStore) -> dict[str, Path]:
+    """Return the keys of the audits of a store's runs, below ``clean/`` beside it, by name, oldest first."""
+    of_runs = [store.path.parent / "clean" / run for run in runs(store)]
+    found = {path.stem.removeprefix("audit-"): path for folder in of_runs for path in folder.glob("audit-*.json")}
     return dict(sorted(found.items()))
 
 

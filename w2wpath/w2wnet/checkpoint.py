@@ -14,14 +14,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.config import NetSettings
-from w2wpath.errors import writing
+from w2wpath.errors import RunError, writing
 from w2wpath.provenance import write_whole
 from w2wpath.w2wnet.learner import Rows, Run
 from w2wpath.w2wnet.stopping import StopRule
 from w2wpath.w2wnet.trackers import Arrays, Tracker
 
 RESULT_FREE = frozenset({"device", "loader_workers"})
-"""Settings that may differ when interrupted training goes on."""
+"""Settings that may differ when interrupted training goes on; of the device, which one of its kind."""
 _DIGEST_BYTES = hashlib.sha256().digest_size
 
 
@@ -83,13 +83,22 @@ class Checkpoint:
             write_whole(self._path, hashlib.sha256(content).digest() + content)
 
     def read(self, run: Run, tracker: Tracker, rule: StopRule) -> Point | None:
-        """Bring run, tracker and rule back to where they were; None where there is nothing of use."""
+        """Bring run, tracker and rule back to where they were; None where there is nothing of use.
+
+        Raises
+        ------
+        RunError
+            It cannot go on, to the same bits, on this device.
+        """
         if (arrays := _read(self._path)) is None:
             return None
         facts = json.loads(arrays.pop("facts").tobytes())
         if facts["key"] != self._key:
             return None
-        run.load(arrays["run"].tobytes())
+        try:
+            run.load(arrays["run"].tobytes())
+        except RunError as error:
+            raise RunError(f"{self._path}: {error}") from None
         tracker.load(_taken("tracker", arrays))
         best = None
         if "best" in facts:

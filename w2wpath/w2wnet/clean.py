@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from w2wpath.w2wnet.pixels import measured
 from w2wpath.w2wnet.plan import Plan, make_plan
 from w2wpath.w2wnet.quality import measure
 from w2wpath.w2wnet.runs import choose_run, finish, remove_partials
+
+Report = Callable[[TileTable, Decisions], object]
 
 
 @dataclass(frozen=True)
@@ -206,11 +208,17 @@ def say_time(
     progress.say(f"{told}, less where a network is stable before epoch {cleaning.plan.settings.max_epochs}")
 
 
-def collect(cleaning: Cleaning, *, force: bool = False) -> tuple[TileTable, Decisions]:
+def collect(cleaning: Cleaning, *, force: bool = False, report: Report | None = None) -> tuple[TileTable, Decisions]:
     """Join the folds into decisions, and write them into the store unless they exclude too much.
 
     Where more than half of a class or patient is excluded, and not `force`, ``about["stopped"]`` of the decisions
     says so, and the run stays unfinished; with `force`, ``about["forced"]`` says it.
+
+    Parameters
+    ----------
+    report
+        Called with the tiles and the decisions before the run counts as finished, so that one that dies meanwhile is
+        taken up, and reports, again.
 
     Raises
     ------
@@ -241,12 +249,24 @@ def collect(cleaning: Cleaning, *, force: bool = False) -> tuple[TileTable, Deci
         count_k = np.bincount(plan.judged.label, minlength=len(plan.table.classes))
         about["controls"] = recall(planted.kind, collecting.controls_found(planted, results, count_k, about))
     too_much = collecting.stops(plan.table, decisions)
-    about["stopped"], about["forced"] = ([], too_much) if force else (too_much, [])
+    written = cleaning.run in runs(plan.store)  # it was interrupted after they were
+    about["stopped"], about["forced"] = ([], too_much) if force or written else (too_much, [])
+    if not about["stopped"] and not written:
+        _publish(cleaning, decisions)
+    if report is not None:
+        report(plan.table, decisions)
     if not about["stopped"]:
-        if cleaning.run not in runs(plan.store):  # else it was interrupted after they were written
-            write_decisions(plan.store, plan.table, decisions)
         finish(cleaning.folder)
     return plan.table, decisions
+
+
+def _publish(cleaning: Cleaning, decisions: Decisions) -> None:
+    try:
+        write_decisions(cleaning.plan.store, cleaning.plan.table, decisions)
+    except OSError:
+        # another process that joined the same folds was first, with the same decisions
+        if cleaning.run not in runs(cleaning.plan.store):
+            raise
 
 
 def _missing(cleaning: Cleaning) -> str:

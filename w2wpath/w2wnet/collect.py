@@ -21,7 +21,7 @@ from w2wpath.w2wnet.uncertainty import as_if_balanced
 STOP_SHARE = 0.5
 """A class or patient of which more is excluded stops the run."""
 STOP_TILES = 10
-"""Fewest judged tiles of a class or patient for that."""
+"""Fewest judged tiles of a patient for that: of few, most are soon gone. A class has no least number."""
 
 
 def decide(run: str, table: TileTable, results: Sequence[FoldResult], about: dict[str, Any]) -> Decisions:
@@ -33,11 +33,13 @@ def decide(run: str, table: TileTable, results: Sequence[FoldResult], about: dic
     u = np.full(n, np.nan, dtype=np.float32)
     unseen = np.full((n, len(FLAGS) - 1), np.nan, dtype=np.float32)
     severity_nr = np.zeros((n, len(EXCLUSIONS)))
+    of_quality = np.zeros(n, dtype=np.intp)
     score = np.zeros(n)
     for k, result in enumerate(results):
         worst = result.severity_nr.max(axis=1)
         votes[result.train_rows, k] = worst > 1.0
         severity_nr[result.train_rows] += result.severity_nr
+        of_quality[result.train_rows] += by_quality(result.severity_nr)
         score[result.train_rows] += worst
         fold[result.test_rows] = k
         u[result.test_rows] = result.test_u
@@ -56,7 +58,8 @@ def decide(run: str, table: TileTable, results: Sequence[FoldResult], about: dic
     vetoed = np.zeros(n, dtype=np.bool_)
     count_k = np.bincount(table.label[judged], minlength=len(table.classes))
     vetoed[judged] = veto(table.label[judged], fold[judged], probs[judged], unseen[judged, 0], count_k, about)
-    vetoed &= (state == EXCLUDED) & by_networks_alone(severity_nr)
+    # those that image quality excludes by itself, vote by vote, stay excluded
+    vetoed &= (state == EXCLUDED) & (2 * of_quality <= count)
     state[vetoed], why[vetoed] = UNDECIDED, "vetoed"
     return Decisions(
         run=run,
@@ -88,10 +91,11 @@ def controls_found(
     for k, result in enumerate(results):
         severity_pr[result.planted_rows] = result.planted_severity_nr
         theirs = result.unseen_planted_rows
-        fold_p[theirs], probs_pk[theirs], u_p[theirs] = k, result.unseen_planted_nk, result.unseen_planted_u
+        if theirs.size:  # a fold of few tiles may have none
+            fold_p[theirs], probs_pk[theirs], u_p[theirs] = k, result.unseen_planted_nk, result.unseen_planted_u
     threshold_f = np.maximum([one["threshold"] for one in about["folds"]], 1e-12)
     vetoed = veto(planted.label, fold_p, probs_pk, u_p / threshold_f[fold_p], count_k, about)
-    return np.asarray((severity_pr.max(axis=1) > 1.0) & ~(vetoed & by_networks_alone(severity_pr)))
+    return np.asarray((severity_pr.max(axis=1) > 1.0) & ~(vetoed & ~by_quality(severity_pr)))
 
 
 def veto(
@@ -120,9 +124,9 @@ def veto(
     return np.asarray((named_n == label_n) & (doubt_n <= 1.0) & learned[fold_n])
 
 
-def by_networks_alone(severity_nr: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
-    """Tell of which tiles (n,) no image quality speaks for an exclusion; severities (n, 5) for each of REASONS."""
-    return np.asarray(severity_nr[:, len(NET_REASONS) :].max(axis=1) <= 1.0)
+def by_quality(severity_nr: NDArray[np.floating[Any]]) -> NDArray[np.bool_]:
+    """Tell which tiles (n,) image quality excludes in a fold, by severities (n, 5) for each of REASONS."""
+    return np.asarray(severity_nr[:, len(NET_REASONS) :].max(axis=1) > 1.0)
 
 
 def stops(table: TileTable, decisions: Decisions) -> list[str]:
@@ -134,7 +138,7 @@ def stops(table: TileTable, decisions: Decisions) -> list[str]:
             ("patient", table.patient, table.patients),
         )
         for name, n, gone in _excluded_by(decisions, code_n, names)
-        if n >= STOP_TILES and gone > STOP_SHARE * n
+        if (n >= STOP_TILES or what == "class") and gone > STOP_SHARE * n
     ]
 
 

@@ -2,7 +2,7 @@
 
 ::
 
-    tiles.zarr/decisions/<run>/<slide>/    the columns of Decisions; attributes of the run: about, slides
+    tiles.zarr/decisions/<run>/<slide>/    the columns of Decisions; attributes of the run: about, slides, place
     tiles.zarr/undone/<UTC time>-<6 hex>/  attributes: run, undone (false brings it back), who, when
 """
 
@@ -80,7 +80,8 @@ def write_decisions(store: TileStore, table: TileTable, decisions: Decisions) ->
     DiskError
         There is no room.
     """
-    about = {"about": json.loads(json.dumps(decisions.about)), "slides": list(table.slides)}
+    place = 1 + max((_place(store, run) for run in entries(store, "decisions")), default=0)
+    about = {"about": json.loads(json.dumps(decisions.about)), "slides": list(table.slides), "place": place}
     with store.publish(f"decisions/{decisions.run}") as folder:
         root = zarr.open_group(folder, mode="w", attributes=about)
         for index, slide in enumerate(table.slides):
@@ -92,8 +93,20 @@ def write_decisions(store: TileStore, table: TileTable, decisions: Decisions) ->
 
 
 def runs(store: TileStore) -> list[str]:
-    """Return the runs in the store, oldest first, those that were undone too."""
-    return entries(store, "decisions")
+    """Return the runs in the store, those that were undone too, in the order in which their decisions were written.
+
+    That need not be the order of their names, in which they began: one that was interrupted may end after a later one.
+    """
+    return sorted(entries(store, "decisions"), key=lambda run: (_place(store, run), run))
+
+
+def _place(store: TileStore, run: str) -> int:
+    """Return the place of a run in that order, from 1; 0 where it is not known."""
+    try:
+        head = json.loads((store.path / "decisions" / run / "zarr.json").read_text("utf-8"))
+        return int(head["attributes"]["place"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return 0
 
 
 def undone_runs(store: TileStore) -> set[str]:

@@ -115,16 +115,18 @@ def read_verdicts_csv(path: Path, table: TileTable) -> Imported:
     Raises
     ------
     ReviewError
-        A tile, word or class is unknown, a class is missing or out of place, or a tile has two verdicts; it names file
-        and line, and nothing is read.
+        A tile, word or class is unknown, a class is missing or out of place or has no verdict, or a tile has two
+        verdicts; it names file and line, and nothing is read.
     """
     rows = {one: i for i, one in enumerate(ids_of(table))}
     found: dict[bytes, Verdict] = {}
     audits: set[str] = set()
     for line, cells in _lines(path):
-        if not cells["verdict"]:
-            continue
         at = f"{path}: line {line}"
+        if not cells["verdict"]:
+            if cells["class"]:
+                raise ReviewError(f"{at}: has a class and no verdict. Write relabel, or leave the class empty.")
+            continue
         key = _tile(cells["tile_id"], at)
         if key not in rows:
             raise ReviewError(f"{at}: tile {cells['tile_id']} is not in the store. Import it where it was exported.")

@@ -149,13 +149,19 @@ def read_verdicts_qupath(
     Raises
     ------
     ReviewError
-        The list is not found or not readable, or a tile has no class, an unknown one, or two.
+        The list is not found or not readable, none of its tiles is in the file, or a tile has no class, an unknown
+        one, or two.
     AnnotationError
         The file cannot be read.
     """
     rows = {one: i for i, one in enumerate(ids_of(table))}
     seen = _classes_in(path, rows, table)
     list_ = _read_list(_find_list(path, set(seen)) if exported is None else exported)
+    if list_.labels and not seen.keys() & list_.labels.keys():
+        raise ReviewError(
+            f"{path}: holds none of the {len(list_.labels)} exported tiles, which would exclude them all. Export all "
+            "objects from QuPath, detections too; to exclude every tile, give the verdicts in review.csv."
+        )
     if lost := [one for one in list_.labels if one not in rows]:
         raise ReviewError(
             f"{path}: {len(lost)} exported tiles, the first {uuid.UUID(bytes=lost[0])}, are not in the store any more. "

@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 import uuid
 from collections.abc import Mapping
 from contextlib import suppress
@@ -30,6 +31,8 @@ from w2wpath.w2wnet.folds import FoldTable
 from w2wpath.w2wnet.ledger import new_run
 
 DONE = "done"
+LEFT_AFTER_S = 600.0
+"""Age from which a half-written file is what a killed process left: a living one writes for seconds."""
 
 
 @dataclass(frozen=True)
@@ -125,9 +128,11 @@ def choose_run(
 
 
 def remove_partials(folder: Path, name: str = "") -> None:
-    """Remove what killed writes left of the files whose names begin with `name`."""
+    """Remove what killed writes left of the files whose names begin with `name`; others may be writing just now."""
     for path in folder.glob(f".{name}*.partial"):
-        path.unlink(missing_ok=True)
+        with suppress(FileNotFoundError):
+            if time.time() - path.stat().st_mtime > LEFT_AFTER_S:
+                path.unlink()
 
 
 def finish(folder: Path) -> None:

@@ -16,7 +16,7 @@ from w2wpath.w2wnet.ledger import runs, undone_runs
 from w2wpath.w2wnet.runs import Key, unfinished
 
 FINISHED, OUTDATED, UNDONE = "finished", "outdated", "undone"
-WAITING, STOPPED, INTERRUPTED = "waiting", "stopped", "interrupted"
+WAITING, STOPPED, INTERRUPTED, ABANDONED = "waiting", "stopped", "interrupted", "abandoned"
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,8 @@ class RunStatus:
     state
         ``finished``; ``outdated``: finished, but the store has changed since; ``undone``: finished, but taken back;
         ``waiting``: every fold is done, but they were not joined; ``stopped``: they were, and so much would be
-        excluded that a person has to look first; ``interrupted``.
+        excluded that a person has to look first; ``interrupted``; ``abandoned``: not finished, and begun on other tiles
+        or labels, so that it cannot go on.
     folds, folds_done
         Their number, and those that are done, counted from 1.
     epochs
@@ -60,6 +61,7 @@ class RunStatus:
             STOPPED: "more than half of a class or patient would be excluded, so no decision was written "
             "(look at its report.html)",
             INTERRUPTED: f"interrupted, {len(self.folds_done)} of {self.folds} folds are done",
+            ABANDONED: "not finished, and begun on other tiles or labels than those of now, so it cannot go on",
         }[self.state]
         under_way = [f"fold {k} is after epoch {epoch} of {self.max_epochs}" for k, epoch in self.epochs.items()]
         return f"run {self.run}: {', '.join([words, *under_way])}"
@@ -74,7 +76,7 @@ class Status:
     slides, tiles, labelled, patients
         How many there are.
     runs
-        Of `clean`, oldest first.
+        Of `clean`: the finished ones in the order in which they ended, then those that have not.
     verdicts
         How many a person has given.
     model_run
@@ -133,8 +135,7 @@ def _runs(store: TileStore) -> list[RunStatus]:
     published, begun = runs(store), dict(unfinished(home))
     content, undone = store.content_hash(), set(undone_runs(store))
     found = [_published(store.path / "decisions" / run, content, undone=run in undone) for run in published]
-    found += [_begun(home / run, key) for run, key in begun.items() if run not in published]
-    return sorted(found, key=lambda one: one.run)
+    return found + [_begun(home / run, key, content) for run, key in reversed(begun.items()) if run not in published]
 
 
 def _published(folder: Path, content: str, *, undone: bool) -> RunStatus:
@@ -153,15 +154,16 @@ def _published(folder: Path, content: str, *, undone: bool) -> RunStatus:
     )
 
 
-def _begun(folder: Path, key: Key) -> RunStatus:
+def _begun(folder: Path, key: Key, content: str) -> RunStatus:
     folds, most = int(key.settings["folds"]), int(key.settings["max_epochs"])
     results = {k: FoldResult.read(folder / f"fold-{k}.npz") for k in range(folds)}
     took = [float(result.about["seconds"]) for result in results.values() if result is not None]
     missing = [k for k, result in results.items() if result is None]
+    state = INTERRUPTED if missing else STOPPED if (folder / "report.html").is_file() else WAITING
     points = {k: point for k in missing if (point := reached(folder / f"fold-{k}.checkpoint")) is not None}
     return RunStatus(
         run=folder.name,
-        state=INTERRUPTED if missing else STOPPED if (folder / "report.html").is_file() else WAITING,
+        state=state if key.store == content else ABANDONED,
         folds=folds,
         folds_done=tuple(k + 1 for k in range(folds) if k not in missing),
         epochs={k + 1: epoch for k, (epoch, _) in points.items()},
@@ -187,12 +189,15 @@ def _left(
 def _next(labelled: int, found: tuple[RunStatus, ...], model: str | None) -> tuple[str, float | None]:
     if not labelled:
         return "w2wpath tile slide.svs rois.geojson", None
-    newest = found[-1] if found else None
-    if newest is not None and newest.state in (INTERRUPTED, WAITING):
-        return _again(newest), newest.seconds
-    if newest is not None and newest.state == STOPPED:
-        return f"look at clean/{newest.run}/report.html; if it is right, {_again(newest)} --force", newest.seconds
     finished = [one for one in found if one.state == FINISHED]
+    # a run that was left for another, which ended well, is left
+    later = [one for one in found if not finished or one.run > finished[-1].run]
+    under_way = [one for one in later if one.state in (INTERRUPTED, WAITING, STOPPED)]
+    if under_way:
+        newest = under_way[-1]
+        if newest.state == STOPPED:
+            return f"look at clean/{newest.run}/report.html; if it is right, {_again(newest)} --force", newest.seconds
+        return _again(newest), newest.seconds
     if not finished:
         return "w2wpath clean (--dry-run tells the time)", None
     if model != finished[-1].run:

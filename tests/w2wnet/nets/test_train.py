@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from tests.w2wnet.conftest import QUICK, Heard, fake_learner, make_store, shown
+from tests.w2wnet.conftest import QUICK, Heard, add_slide, fake_learner, make_store, shown
 from tests.w2wnet.nets.conftest import TINY
 from w2wpath.errors import ConfigError, FoldError, RunError
 from w2wpath.tiles.store import SlideTiles, TileStore, TileTable
@@ -194,6 +194,37 @@ def test_the_temperature_of_wiped_is_fitted_without_the_patients_of_one_fold(
     assert fold not in {fold_of[table.patients[i]] for i in table.patient[held_out]}
     page = (tmp_path / "model" / "README.md").read_text("utf-8")
     assert f"| accuracy, Wiped of the held-out fold | {said['accuracy']:.3f} |" in page
+
+
+def test_tiles_that_came_after_the_run_do_not_cross_the_fold_of_their_patients(
+    store: TileStore, cleaned: tuple[TileTable, Decisions], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trained_on, fit = [], WipedFitter.fit
+
+    def noted(self: WipedFitter, rows: Any, *others: Any) -> Any:
+        trained_on.append(rows)
+        return fit(self, rows, *others)
+
+    add_slide(store, "s9", np.arange(36) % 3, np.arange(36) % 3, [f"p{i}" for i in range(6)])
+    table = store.table()
+    decisions = read_decisions(store, table)
+    monkeypatch.setattr(WipedFitter, "fit", noted)
+    said = train(store, table, decisions, BRIEF, tmp_path / "model", calibrate_with="wiped").summary["calibration"]
+    final, held_out = trained_on
+    new = np.flatnonzero(table.slide == table.slides.index("s9"))
+    assert np.isin(new, final).all()
+    calibrated = np.flatnonzero(decisions.fold == said["fold"])
+    assert not set(table.patient[held_out].tolist()) & set(table.patient[calibrated].tolist())
+    assert np.isin(new, held_out).any()  # those of other patients take part
+
+
+def test_a_class_of_which_no_tile_is_kept_is_told(
+    store: TileStore, cleaned: tuple[TileTable, Decisions], tmp_path: Path
+) -> None:
+    table, decisions = cleaned
+    state = np.where(table.label == 1, EXCLUDED, decisions.state).astype(np.uint8)
+    said = train(store, table, replace(decisions, state=state), BRIEF, tmp_path / "model", calibrate_with="none")
+    assert said.summary["warnings"][0] == f"no tile of class {table.classes[1]} is kept, so the model never names it."
 
 
 def test_without_calibration_the_temperature_is_one(

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load as load_tensors
 
 from tests.w2wnet.conftest import make_store, planted
 from tests.w2wnet.nets.conftest import TINY
 from w2wpath.config import PAPER, NetSettings
-from w2wpath.errors import NonFiniteScoreError
+from w2wpath.errors import NonFiniteScoreError, RunError
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.nets.data import Normalisation
 from w2wpath.w2wnet.nets.device import choose_compute
@@ -91,6 +93,18 @@ def test_k18_going_on_from_a_state_is_as_if_never_interrupted(
         assert np.array_equal(said, said_again)
     assert not np.array_equal(expected[0], expected[2])  # type: ignore[arg-type]  # not None, as said above
     assert resumed.state() == whole.state()
+
+
+def test_k18_a_state_of_another_device_or_precision_is_refused(tiles: Tiles, table: TileTable, tmp_path: Path) -> None:
+    state = wise(tiles, table).state()
+    there = load_tensors(state)["compute"].numpy().tobytes().decode()
+    other = replace(tiles, compute=replace(tiles.compute, bf16=not tiles.compute.bf16))
+    with pytest.raises(RunError) as caught:
+        wise(other, table).load(state)
+    assert str(caught.value) == (
+        f"was trained on {there} so far and cannot go on, to the same bits, on {other.compute}. Go on there (--device, "
+        "--precision), or remove this file: then that training begins anew."
+    )
 
 
 def test_a_state_from_before_the_first_epoch_is_a_state(tiles: Tiles, table: TileTable) -> None:

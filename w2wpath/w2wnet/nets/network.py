@@ -156,11 +156,18 @@ class Network:
         """Return weights, momentum, random states, epoch and parts of a batch, as safetensors bytes (K18)."""
         # masks are drawn part by part, so a run that goes on must cut its batches alike
         counts = {"epoch": self._epoch, "training": self._training.size, "inference": self._inference.size}
-        return taken(self.net, self._optimiser, self._masks, self._random, counts)
+        return taken(self.net, self._optimiser, self._masks, self._random, counts, str(self._tiles.compute))
 
     def load(self, state: bytes) -> None:
-        """Return to what :meth:`state` said; the next epochs and draws are those that followed it, bit by bit."""
-        counts = restored(state, self.net, self._optimiser, self._masks, self._random)
+        """Return to what :meth:`state` said; the next epochs and draws are those that followed it, bit by bit.
+
+        Raises
+        ------
+        RunError
+            It was trained on another kind of device, or in another precision.
+        """
+        compute = str(self._tiles.compute)
+        counts = restored(state, self.net, self._optimiser, self._masks, self._random, compute)
         self._epoch = counts["epoch"]
         self._training.size, self._inference.size = counts["training"], counts["inference"]
 

@@ -139,13 +139,19 @@ def train(
         "quantile": quantile_threshold(decisions.u[sides.unseen], settings.flag_share),
     }
     transfer = _transfer(sides, decisions, fit, thresholds)
-    calibration, about_calibration = _calibrate(calibrate_with, sides, decisions, tiles, settings, progress)
+    calibration, about_calibration = _calibrate(
+        calibrate_with, sides, decisions, table.patient, tiles, settings, progress
+    )
     summary = {
         **_told(table, decisions, settings, sides, fit, thresholds),
         "training_accuracy_wiped": float((wiped.predict(kept).argmax(axis=1) == labels[kept]).mean()),
         "transfer": asdict(transfer),
         "calibration": about_calibration,
-        "warnings": [*_learned(fit), *transfer.warnings(settings.threshold, settings.flag_share)],
+        "warnings": [
+            *_lost_classes(table, sides),
+            *_learned(fit),
+            *transfer.warnings(settings.threshold, settings.flag_share),
+        ],
     }
     for warning in summary["warnings"]:
         progress.say(f"warning: {warning}")
@@ -209,7 +215,13 @@ def _transfer(sides: Sides, decisions: Decisions, fit: WiseFit, thresholds: Mapp
 
 
 def _calibrate(
-    source: Source, sides: Sides, decisions: Decisions, tiles: Tiles, settings: NetSettings, progress: Progress
+    source: Source,
+    sides: Sides,
+    decisions: Decisions,
+    patient: NDArray[np.int32],
+    tiles: Tiles,
+    settings: NetSettings,
+    progress: Progress,
 ) -> tuple[Calibration, dict[str, Any]]:
     """Fit the temperature; only on tiles of patients that the network in question never saw."""
     unseen, labels = sides.unseen, sides.labels
@@ -218,18 +230,25 @@ def _calibrate(
     if source == "wiped":
         of_wise = fit_temperature(probs, labels[unseen])
         fold = int(np.bincount(decisions.fold[unseen]).argmax())
-        unseen, probs = _held_out(fold, sides, decisions, tiles, settings, progress)
+        unseen, probs = _held_out(fold, sides, decisions, patient, tiles, settings, progress)
         about |= {"fold": fold, "nll_at_oof": nll(apply(probs, of_wise), labels[unseen])}
     found = calibrate(probs, labels[unseen], fixed=1.0 if source == "none" else None)
     return found, {**about, **asdict(found), **_accuracies(probs.argmax(axis=1), labels[unseen])}
 
 
 def _held_out(
-    fold: int, sides: Sides, decisions: Decisions, tiles: Tiles, settings: NetSettings, progress: Progress
+    fold: int,
+    sides: Sides,
+    decisions: Decisions,
+    patient: NDArray[np.int32],
+    tiles: Tiles,
+    settings: NetSettings,
+    progress: Progress,
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
-    """Train a Wiped on the kept tiles of all folds but one; return the rows of that one, and what it says of them."""
-    within = sides.kept[decisions.fold[sides.kept] != fold]
+    """Train a Wiped on the kept tiles of all patients but a fold's; return rows of those, and what it says of them."""
     rows = sides.unseen[decisions.fold[sides.unseen] == fold]
+    # tiles that came after the run have no fold; where they are of these patients, they stay out too
+    within = sides.kept[~np.isin(patient[sides.kept], patient[rows])]
     network = WipedFitter(tiles, progress).fit(
         within, sides.labels[within], settings.seed + 2, settings.wiped_epochs, f"Wiped without fold {fold + 1}"
     )
@@ -279,6 +298,11 @@ def _accuracies(predicted_n: NDArray[np.integer], label_n: NDArray[np.integer]) 
         "accuracy": float((predicted_n == label_n).mean()),
         "balanced_accuracy": balanced_accuracy(predicted_n, label_n),
     }
+
+
+def _lost_classes(table: TileTable, sides: Sides) -> list[str]:
+    lost = np.setdiff1d(np.unique(sides.labels[sides.labelled]), sides.labels[sides.kept])
+    return [f"no tile of class {table.classes[k]} is kept, so the model never names it." for k in lost.tolist()]
 
 
 def _learned(fit: WiseFit) -> list[str]:
