@@ -61,6 +61,13 @@ def test_the_report_says_what_is_what(finished: Path) -> None:
     assert {"u", "label quality", "with the second reader", "image statistics only"} <= scores
 
 
+def test_images_that_nobody_voted_on_are_no_part_of_the_vote(finished: Path) -> None:
+    found = figures(finished)
+    for figure in ("AUROC", "sensitivity", "false removals"):
+        voted, trained = (found["Sp-MNIST-30", table, "recommended", figure] for table in ("vote", "training"))
+        assert voted["value"] == trained["value"]  # of one split there is one vote
+
+
 def test_every_cell_has_a_run_card(finished: Path) -> None:
     cards = [json.loads(line) for line in (finished / "out" / "cards.jsonl").read_text("utf-8").splitlines()]
     assert {f"{card['set']}-s{card['seed']}/{card['cell']}" for card in cards} == set(cells(finished))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import pytest
 
 from tests.benchmarks.study.conftest import cells, run
 from tests.w2wnet.conftest import FakeLearner, shown
-from w2wpath.benchmarks.study.cells import WiseCell, Work, is_made, make, read_net, read_wise
+from w2wpath.benchmarks.study.cells import WiseCell, Work, _write, is_made, make, read_about, read_net, read_wise
 from w2wpath.benchmarks.study.judging import judged
 from w2wpath.benchmarks.study.run import Study, open_study
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
@@ -56,6 +57,16 @@ def test_a_cell_that_is_there_is_not_made_again_where_a_scheduler_runs_its_task_
         work.path.unlink()
         assert make(work) > 0.0
         assert is_made(work)
+
+
+def test_two_processes_that_write_one_cell_do_not_meet(finished: Path) -> None:
+    work = opened(finished).net_work("all", (0, 0))
+    arrays = {"test_probs_nk": np.zeros((4, 3), dtype=np.float32)}
+    with ThreadPoolExecutor(8) as pool:
+        for _ in range(30):
+            list(pool.map(lambda _: _write(work.path, {"seconds": 1.0}, arrays), range(8)))
+    assert read_about(work.path) == {"seconds": 1.0}
+    assert sorted(path.name for path in work.path.parent.glob(".*")) == []
 
 
 def test_a_setting_that_came_later_had_its_default(finished: Path) -> None:

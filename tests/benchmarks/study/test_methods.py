@@ -106,6 +106,15 @@ def test_paper_is_the_preset_but_for_what_is_named_and_the_tracker() -> None:
     assert settings[0].max_epochs == 50
 
 
+def test_how_paper_trains_is_not_what_clean_names() -> None:
+    base = BASE.model_copy(update={"augment": "flips", "lr": 0.02})
+    base.model_fields_set.update({"augment", "lr"})
+    of_wise, of_wiped = variant_settings(base, "paper", 0, STUDY), network_settings(base, METHODS["paper"], STUDY)
+    for settings in (of_wise, of_wiped):
+        assert (settings.augment, settings.lr) == (PAPER["augment"], PAPER["lr"]) == ("none", 0.0001)
+    assert variant_settings(base, "recommended", 0, STUDY).augment == "flips"
+
+
 def test_only_the_row_pretrained_begins_with_weights() -> None:
     assert {name for name, row in METHODS.items() if network_settings(BASE, row, STUDY).weights is not None} == {
         "pretrained"

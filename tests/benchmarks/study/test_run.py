@@ -3,19 +3,27 @@
 from __future__ import annotations
 
 import csv
+import errno
 import json
+import os
 import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from tests.benchmarks.study.conftest import TOML, cells, content, lay_out, run
 from tests.w2wnet.conftest import Heard, Interrupted, epochs_in
+from w2wpath.benchmarks.study import making
+from w2wpath.benchmarks.study.cells import Work
 from w2wpath.benchmarks.study.decided import decisions_of
+from w2wpath.benchmarks.study.ground import Ground
+from w2wpath.benchmarks.study.ground import prepare as prepare_ground
 from w2wpath.benchmarks.study.run import open_study
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
 from w2wpath.errors import ConfigError, StoreError
@@ -130,12 +138,20 @@ def test_rows_that_train_the_same_network_on_the_same_list_train_it_once(tmp_pat
     assert np.array_equal(*(np.load(where["net-random-f0-s0"])["test_probs_nk"] for where in (there, cells(alone))))
 
 
-def test_a_copy_that_cannot_be_written_is_told_and_the_others_are_there(tmp_path: Path) -> None:
+def test_a_copy_that_cannot_be_written_is_told_and_the_others_are_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     lay_out(
         tmp_path, TOML.replace("lr = 0.1", "lr = 1e-6\nquality = false").replace("max_epochs = 6", "max_epochs = 2")
     )
-    (tmp_path / "out" / "cells").mkdir()
-    (tmp_path / "out" / "cells" / "net-random-f1-s0.partial.npz").symlink_to("/dev/full")
+    write = Path.write_bytes
+
+    def full(self: Path, data: bytes) -> int:
+        if self.name.startswith(".net-random-f1-s0."):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        return write(self, data)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
     done = run(tmp_path)
     assert set(done.failed) == {"net-random-f1-s0"}
     assert "could not be written" in done.failed["net-random-f1-s0"]
@@ -275,6 +291,94 @@ def test_rows_that_cannot_be_are_refused_before_anything_is_tiled(
         run(tmp_path)
     assert said in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+def test_slides_that_are_gone_leave_the_tiles_as_they_are(finished: Path) -> None:
+    heard = Heard()
+    run(finished, report_only=True, progress=heard)
+    store = finished / "out" / "tiles.zarr"
+    assert f"{store}: 2 of 2 slides are gone; their tiles stay as they are" in heard.lines
+
+
+def _slides(folder: Path, patients: tuple[str, ...]) -> Path:
+    """Two flat slides of one class on each half, 2 x 2 tiles of 32 px."""
+    folder.mkdir(exist_ok=True)
+    lines = ["slide,rois,patient,slide_mpp"]
+    for name, patient in zip("ab", patients, strict=True):
+        Image.fromarray(np.random.default_rng(ord(name)).integers(0, 255, (64, 64, 3), dtype=np.uint8)).save(
+            folder / f"{name}.png"
+        )
+        halves = [("AC", 0), ("H", 32)]
+        (folder / f"{name}.geojson").write_text(
+            json.dumps(
+                {
+                    "type": "FeatureCollection",
+                    "features": [
+                        {
+                            "type": "Feature",
+                            "geometry": {
+                                "type": "Polygon",
+                                "coordinates": [[[x, 0], [x + 32, 0], [x + 32, 64], [x, 64], [x, 0]]],
+                            },
+                            "properties": {"objectType": "annotation", "classification": {"name": of}},
+                        }
+                        for of, x in halves
+                    ],
+                }
+            )
+        )
+        lines.append(f"{name}.png,{name}.geojson,{patient},0.5")
+    (folder / "cohort.csv").write_text("\n".join(lines) + "\n")
+    return folder / "cohort.csv"
+
+
+def test_a_changed_cohort_or_tiling_is_not_taken_for_the_old_one(tmp_path: Path) -> None:
+    def grounded(patients: tuple[str, ...], tile_px: int = 32) -> Ground:
+        study = StudySettings(cohort=_slides(tmp_path / "data", patients))
+        tiling, settings = TileSettings(tile_px=tile_px, mpp=0.5), CleanSettings(folds=2)
+        return prepare_ground(tmp_path / "out", study, tiling, settings, workers=1, progress=Silent())
+
+    assert grounded(("p1", "p2")).table.patients == ("p1", "p2")
+    heads = {path: path.stat().st_mtime_ns for path in (tmp_path / "out" / "tiles.zarr" / "slides").glob("*/zarr.json")}
+    assert len(heads) == 2
+    grounded(("p1", "p2"))
+    assert all(path.stat().st_mtime_ns == then for path, then in heads.items())
+    assert grounded(("p1", "p3")).table.patients == ("p1", "p3")
+    with pytest.raises(StoreError, match=r"holds tiles of 32 px .* asked for 16 px"):
+        grounded(("p1", "p3"), tile_px=16)
+    lines = (tmp_path / "data" / "cohort.csv").read_text().splitlines()
+    (tmp_path / "data" / "less.csv").write_text("\n".join(lines[:2]) + "\n")
+    study = StudySettings(cohort=tmp_path / "data" / "less.csv")
+    with pytest.raises(StoreError) as caught:
+        prepare_ground(
+            tmp_path / "out",
+            study,
+            TileSettings(tile_px=32, mpp=0.5),
+            CleanSettings(folds=2),
+            workers=1,
+            progress=Silent(),
+        )
+    assert str(caught.value) == (
+        f"{tmp_path / 'out' / 'tiles.zarr'}: holds 1 slides that {study.cohort} does not name (b first). "
+        "Give another folder with -o, or bring them back into the cohort."
+    )
+
+
+def test_a_worker_that_is_lost_costs_its_cell_and_no_other(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lost, other = cells(finished)["net-random-f1-s0"], cells(finished)["net-all-f0-s0"]
+    lost.unlink()
+    other.unlink()
+    whole = making.each
+
+    def losing(task: Any, works: list[Work], *, workers: int) -> Iterator[tuple[Work, Any]]:
+        # a process that is really killed thrice takes its minute; what it comes to is this
+        for work, result in whole(task, works, workers=workers):
+            yield work, making.WorkerLost("killed") if work.name == "net-random-f1-s0" else result
+
+    monkeypatch.setattr(making, "each", losing)
+    done = run(finished)
+    assert done.failed == {"net-random-f1-s0": making.LOST}
+    assert other.is_file()
 
 
 def test_a_cohort_that_cannot_be_tiled_is_refused_in_words(tmp_path: Path) -> None:

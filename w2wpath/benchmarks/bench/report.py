@@ -284,7 +284,8 @@ def _cost(results: Results) -> Iterator[str]:
     body = []
     for kind, cards in kinds.items():
         reasons = ", ".join(sorted({f"{card['stop_reason']}" for card in cards}))
-        mean = sum(card["minutes"] for card in cards) / len(cards)
+        trained = [card for card in cards if not card.get("same_as")]  # a copy took nothing
+        mean = sum(card["minutes"] for card in trained) / max(len(trained), 1)
         draws = "–" if not kind.startswith("wise") else ", ".join(sorted({str(card["draws"]) for card in cards}))
         body.append([kind, str(len(cards)), f"{mean:.1f}", reasons, draws])
     yield from grid(["cell", "number", "minutes each", "ended by", "draws"], body)

@@ -136,6 +136,7 @@ def _cards(entry: Entry, scores: Scores) -> list[dict[str, Any]]:
                 "device": about["compute"],
                 "training_images": about["train_tiles"],
                 "minutes": round(about["seconds"] / 60, 2),
+                "same_as": about.get("same_as"),
                 "settings": settings,
                 "versions": about["versions"],
             }

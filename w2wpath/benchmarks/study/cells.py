@@ -7,6 +7,7 @@ interrupted goes on. Cells hold what networks said; every judgement is made anew
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import zipfile
 from collections.abc import Mapping
@@ -22,8 +23,9 @@ from w2wpath.benchmarks.study.plain import finite
 from w2wpath.config import NetSettings
 from w2wpath.errors import RunError, writing
 from w2wpath.progress import Progress, Silent
-from w2wpath.provenance import Clock, versions
+from w2wpath.provenance import Clock, versions, write_whole
 from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.fit import StopRecord, draw_exact, fit_wise
 from w2wpath.w2wnet.learner import Rows
 
@@ -188,7 +190,8 @@ def make(work: Work, progress: Progress | None = None) -> float:
     from w2wpath.w2wnet.nets.device import use_threads
     from w2wpath.w2wnet.nets.training import Tiles
 
-    clock = Clock()
+    clock, checkpoint = Clock(), work.path.with_suffix(".checkpoint")
+    before = reached(checkpoint)  # what an interrupted process spent on it
     if work.threads is not None:
         use_threads(work.threads)
     store = TileStore.open(work.store)
@@ -203,11 +206,11 @@ def make(work: Work, progress: Progress | None = None) -> float:
         "versions": versions(),
         "train_tiles": len(work.train),
         "test_tiles": len(work.test),
-        "seconds": round(clock.seconds, 1),
+        "seconds": round(clock.seconds + (0.0 if before is None else before[1]), 1),
         **said.pop("about", {}),
     }
     _write(work.path, about, said)
-    work.path.with_suffix(".checkpoint").unlink(missing_ok=True)
+    checkpoint.unlink(missing_ok=True)
     return clock.seconds
 
 
@@ -289,16 +292,13 @@ def _numbers(values: list[float | None]) -> list[float]:
 
 
 def _write(path: Path, about: Mapping[str, Any], arrays: Mapping[str, NDArray[Any]]) -> None:
-    scratch = path.with_suffix(".partial.npz")
     text = json.dumps(finite(about), sort_keys=True, default=str, allow_nan=False)
+    packed: dict[str, Any] = {**arrays, "about": np.frombuffer(text.encode(), dtype=np.uint8)}
+    file = io.BytesIO()
+    np.savez(file, **packed)
     with writing(path):
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            packed: dict[str, Any] = {**arrays, "about": np.frombuffer(text.encode(), dtype=np.uint8)}
-            np.savez(scratch, **packed)
-            scratch.replace(path)
-        finally:
-            scratch.unlink(missing_ok=True)
+        path.parent.mkdir(parents=True, exist_ok=True)
+    write_whole(path, file.getvalue())
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]] | None:

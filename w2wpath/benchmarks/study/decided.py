@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import numpy as np
 
-from w2wpath.benchmarks.study.methods import RECOMMENDED, variant_settings, wise_of
+from w2wpath.benchmarks.study.methods import RECOMMENDED, variant_settings
 from w2wpath.benchmarks.study.run import Study
 from w2wpath.errors import RunError
 from w2wpath.w2wnet.collect import decide
@@ -23,7 +23,7 @@ def decisions_of(study: Study, seed: int, variant: str = RECOMMENDED) -> Decisio
         A Wise of the variant is not made yet.
     """
     table, folds = study.ground.table, [fold for fold in study.folds if fold[1] == seed]
-    settings = variant_settings(study.settings, wise_of(variant), 0, study.study)
+    settings = variant_settings(study.settings, variant, 0, study.study)
     results = [_of_fold(study, variant, fold) for fold in folds]
     about = {"settings": settings.model_dump(mode="json"), "folds": [result.about for result in results]}
     return decide(f"{variant}, seed {seed}", table, results, about)

@@ -67,7 +67,7 @@ def prepare(
     workers: int,
     progress: Progress,
 ) -> Ground:
-    """Tile the cohort into ``out/tiles.zarr`` where that is not done, deal the folds, measure the pixels.
+    """Tile the cohort into ``out/tiles.zarr`` where that is not done as asked, deal the folds, measure the pixels.
 
     Raises
     ------
@@ -120,10 +120,13 @@ def _ground(
 
 def _tiled(path: Path, cohort: Path, tiling: TileSettings, workers: int, progress: Progress) -> TileStore:
     entries = read_cohort(cohort)
-    if path.exists():
+    gone = [entry.name for entry in entries if not entry.slide.exists()]
+    if gone and path.exists():
         store = TileStore.open(path)
         if {entry.name for entry in entries} == set(store.slides()):
+            progress.say(f"{path}: {len(gone)} of {len(entries)} slides are gone; their tiles stay as they are")
             return store
+    # slides that are there with the same settings, regions and patients stay; what has changed is tiled again
     outcomes = tile(path, entries, tiling, workers=workers, previews=False, progress=progress)
     failed = [outcome for outcome in outcomes if outcome.error]
     if failed:
@@ -131,7 +134,13 @@ def _tiled(path: Path, cohort: Path, tiling: TileSettings, workers: int, progres
             f"{cohort}: {len(failed)} of {len(entries)} slides cannot be tiled; the first: {failed[0].error} "
             "A study needs all of them: mend the slide, or take it out of the cohort."
         )
-    return TileStore.open(path)
+    store = TileStore.open(path)
+    if others := sorted(set(store.slides()) - {entry.name for entry in entries}):
+        raise StoreError(
+            f"{path}: holds {len(others)} slides that {cohort} does not name ({others[0]} first). "
+            "Give another folder with -o, or bring them back into the cohort."
+        )
+    return store
 
 
 def _measured(

@@ -10,7 +10,12 @@ import numpy as np
 from w2wpath.benchmarks.study.cells import Work, copy, identity, is_made, make
 from w2wpath.errors import W2wError
 from w2wpath.progress import Progress
-from w2wpath.tiles.distribute import each
+from w2wpath.tiles.distribute import WorkerLost, each
+
+LOST = (
+    "every worker process that took it died (out of memory?). Run the same command again, with fewer --workers: a "
+    "Wise goes on at its last epoch."
+)
 
 
 def make_all(
@@ -45,10 +50,11 @@ def make_all(
         left.remove(work)
         group = alike[identity(work)]
         if isinstance(result, BaseException):
-            if not isinstance(result, W2wError):
+            if not isinstance(result, (W2wError, WorkerLost)):
                 raise result
-            failed |= {told(one): str(result) for one in group}
-            progress.say(f"{told(work)}: failed. {result}")
+            why = LOST if isinstance(result, WorkerLost) else str(result)
+            failed |= {told(one): why for one in group}
+            progress.say(f"{told(work)}: failed. {why}")
             continue
         clock.took(work, result)
         progress.say(f"{told(work)}: {result:.0f} s; {len(left)} left now{clock.told(left)}")

@@ -153,20 +153,21 @@ class _Scoring:
 
     def _voted(self, variant: str, seeds: Sequence[int]) -> Rows:
         """Score the majority of the votes, and what is left of it after the veto of the unseen folds."""
-        everything = np.arange(self.ground.table.n)
         majority, decided = [], []
         for seed in seeds:
             votes, severity = self._votes(variant, seed)
-            majority.append(Part(everything, severity, vote(votes) == EXCLUDED))
+            rows = np.flatnonzero((votes >= 0).any(axis=1))  # of one split, the test tiles have none
+            majority.append(Part(rows, severity[rows], vote(votes)[rows] == EXCLUDED))
             # one split has no out-of-fold reading of its training tiles, so nothing to veto with
             if len(self.ground.asked) == self.ground.folds.folds:
-                decided.append(Part(everything, severity, decisions_of(self.study, seed, variant).state == EXCLUDED))
+                state = decisions_of(self.study, seed, variant).state
+                decided.append(Part(rows, severity[rows], state[rows] == EXCLUDED))
         found = {variant: self._of_vote(decided or majority)}
         return found | ({f"{variant}, without the veto": self._of_vote(majority)} if decided else {})
 
     def _of_vote(self, parts: Sequence[Part]) -> dict[str, Figure]:
         drawn = detected(parts, self._known(), unseen=False)
-        found = figures(drawn, self.ground.table.n)
+        found = figures(drawn, len(parts[0].rows))
         return found | (self._minority(drawn) if self.study.study.cohort_variant == "imbalanced" else {})
 
     def _minority(self, drawn: Drawn) -> dict[str, Figure]:
