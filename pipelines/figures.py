@@ -57,7 +57,7 @@ def _made(mark: re.Match[str], home: Path) -> str:
     figures: dict[tuple[str, str], str] = {}
     for one in json.loads((home / mark["file"]).read_text("utf-8")):
         if (one["table"], one["figure"]) == (table, figure) and one["set"] in sets:
-            row, column = one["row"].rsplit(", ", 1) if table == "headline" else (one["row"], one["set"])
+            row, column = one["row"].split(", ", 1) if table == "headline" else (one["row"], one["set"])
             interval = f" [{one['low']:.3f}, {one['high']:.3f}]" if "low" in one else ""
             figures[row, column] = f"{one['value']:.3f}{interval}"
     if not figures:

@@ -21,7 +21,7 @@ VALUES = [
     {
         "set": "A",
         "table": "headline",
-        "row": "blur, heavy, u",
+        "row": "blur, u, preset paper",
         "figure": "sensitivity at 5 %",
         "value": 1.0,
         "tolerance": 0.1,
@@ -46,7 +46,7 @@ def test_a_table_is_made_of_the_sets_asked_for(home: Path) -> None:
 
 def test_the_headline_has_kinds_and_scores(home: Path) -> None:
     made = FILLED(MARKS.format("headline sensitivity at 5 % A"), home)
-    assert "| sensitivity at 5 % | u |\n|---|---|\n| blur, heavy | 1.000 |\n" in made
+    assert "| sensitivity at 5 % | u, preset paper |\n|---|---|\n| blur | 1.000 |\n" in made
 
 
 def test_figures_that_are_not_there_are_refused(home: Path) -> None:

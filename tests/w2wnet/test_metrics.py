@@ -6,12 +6,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sklearn.metrics import average_precision_score, roc_auc_score, roc_curve
+from sklearn.metrics import roc_auc_score, roc_curve
 
 from w2wpath.w2wnet.metrics import (
     Estimate,
     auroc,
-    average_precision,
     by_patient,
     fpr_at_tpr,
     paired_by_patient,
@@ -36,16 +35,6 @@ def arrays(pairs: list[tuple[int, bool]]) -> tuple[np.ndarray, np.ndarray]:
     return np.array([float(score) for score, _ in pairs]), np.array([positive for _, positive in pairs])
 
 
-@given(PAIRS)
-def test_average_precision_is_that_of_scikit_learn_with_ties(pairs: list[tuple[int, bool]]) -> None:
-    scores_n, positive_n = arrays(pairs)
-    if positive_n.all() or not positive_n.any():
-        assert np.isnan(average_precision(scores_n, positive_n))
-    else:
-        expected = average_precision_score(positive_n, scores_n)
-        assert average_precision(scores_n, positive_n) == pytest.approx(expected, abs=1e-12)
-
-
 @given(PAIRS, st.sampled_from([0.05, 0.5, 0.8, 0.95, 1.0]))
 def test_both_rates_are_those_of_the_roc_curve_of_scikit_learn(pairs: list[tuple[int, bool]], share: float) -> None:
     scores_n, positive_n = arrays(pairs)
@@ -67,8 +56,6 @@ def test_the_figures_are_those_of_torchmetrics() -> None:
     scores_n = np.round(np.clip(rng.normal(0.4 + 0.2 * positive_n, 0.15), 0, 1), 2)
     said, truth = torch.from_numpy(scores_n), torch.from_numpy(positive_n.astype(np.int64))
     assert auroc(scores_n, positive_n) == pytest.approx(float(functional.binary_auroc(said, truth)), abs=1e-5)
-    precision = float(functional.binary_average_precision(said, truth))
-    assert average_precision(scores_n, positive_n) == pytest.approx(precision, abs=1e-5)
     found, _ = functional.binary_sensitivity_at_specificity(said, truth, 0.95)
     assert sensitivity_at(scores_n, positive_n, 0.05) == pytest.approx(float(found), abs=1e-5)
 
@@ -76,7 +63,6 @@ def test_the_figures_are_those_of_torchmetrics() -> None:
 def test_the_rates_of_a_small_set_are_those_counted_by_hand() -> None:
     scores_n = np.array([0.9, 0.8, 0.7, 0.6, 0.5, 0.4])
     positive_n = np.array([True, False, True, True, False, False])
-    assert average_precision(scores_n, positive_n) == pytest.approx((1 + 2 / 3 + 3 / 4) / 3)
     assert fpr_at_tpr(scores_n, positive_n) == pytest.approx(1 / 3)
     assert sensitivity_at(scores_n, positive_n) == pytest.approx(1 / 3)
     assert sensitivity_at(scores_n, positive_n, 1 / 3) == 1.0
@@ -86,7 +72,6 @@ def test_equal_scores_are_flagged_together_or_not_at_all() -> None:
     scores_n, positive_n = np.zeros(40), np.arange(40) < 20
     assert sensitivity_at(scores_n, positive_n) == 0.0
     assert fpr_at_tpr(scores_n, positive_n) == 1.0
-    assert average_precision(scores_n, positive_n) == 0.5
 
 
 def test_shuffled_scores_rank_by_chance() -> None:

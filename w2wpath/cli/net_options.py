@@ -21,7 +21,7 @@ _JUDGE, _RUN = "What is excluded", "How it is worked on"
 
 Preset = Annotated[
     str | None,
-    _option(_NET, "recommended, or paper: W2WNet to the letter. Other flags win over it. [default: recommended]"),
+    _option(_NET, "recommended, or paper: W2WNet as published. Other flags win over it. [default: recommended]"),
 ]
 Backbone = Annotated[str | None, _option(_NET, "Any timm model, or conv5. [default: densenet121]")]
 Stem = Annotated[
@@ -112,7 +112,7 @@ MinSeparation = Annotated[
     str | None,
     _option(_JUDGE, "Exclude nothing unless the valley between the groups is this deep, 0 to 1; none: always cut."),
 ]
-Quality = Annotated[bool | None, _switch(_JUDGE, "quality", "Judge focus and background too. [default: True]")]
+Quality = Annotated[bool | None, _switch(_JUDGE, "quality", "Judge focus, background and colour too. [default: True]")]
 Threshold = Annotated[
     str | None,
     _option(_JUDGE, "When unseen tiles are uncertain: above the quantile or the centroid. [default: quantile]"),

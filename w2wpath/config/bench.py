@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from w2wpath.config.base import Settings
+from w2wpath.config.nets import checked_changes
 
 
 class BenchSettings(Settings):
@@ -31,7 +32,7 @@ class BenchSettings(Settings):
     """Epochs of every deterministic network (R21)."""
     exact: tuple[str, ...] = ()
     """Sets on which row ``paper`` follows exact MC passes, with the first seed; elsewhere the moving average."""
-    paper: dict[str, float] = Field(default_factory=dict)
+    paper: Annotated[dict[str, float], AfterValidator(checked_changes)] = Field(default_factory=dict)
     """Settings of rows ``paper`` and ``deterministic`` that the paper has for these data, such as its learning rate."""
     mnist: Path = Path("mnist")
     """Folder of MNIST, relative to --data."""

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, ValidationError, model_validator
 
 from w2wpath.config.base import Settings
+from w2wpath.errors import did_you_mean
 
 
 def _or_none(value: Any) -> Any:
@@ -104,7 +105,7 @@ class NetSettings(Settings):
     flag_share: float = Field(0.05, gt=0, lt=1)
     """Share of the kept tiles that threshold ``quantile`` flags."""
     quality: bool = True
-    """Exclude also by image quality: focus and background, which no uncertainty shows."""
+    """Exclude also by image quality: focus, background and colour, which no uncertainty shows."""
     batch_size: int = Field(64, ge=2)
     micro_batch: int | None = Field(None, ge=2)
     """Tiles that go through the network at a time; gradients add up to `batch_size`. None takes the whole batch, and
@@ -169,7 +170,29 @@ PAPER: Mapping[str, Any] = {
     "precision": "fp32",
 }
 """Where preset ``paper`` differs from ``recommended``: every deviation of ours, by name. The learning rate is that of
-the paper's histology (R25); its MNIST has 0.1 with batches of 64, its CIFAR-10 0.01 with 256 (R24)."""
+the paper's histology (R25); its MNIST has 0.1 with batches of 64, its CIFAR-10 0.01 with 256 (R24). Two readings are
+the same in both: no dropout of logits (R1), and the global optimum of two-means, which k-means++ seeks (R9)."""
+
+
+def checked_changes(changes: Mapping[str, float]) -> Mapping[str, float]:
+    """Return settings of networks by name, once it is sure that they are such.
+
+    Raises
+    ------
+    ValueError
+        It says which is none, or out of range.
+    """
+    known = tuple(NetSettings.model_fields)
+    for name in changes:
+        if name not in known:
+            hint = did_you_mean(name, known).strip()
+            raise ValueError(f"{name!r} is no setting of a network{f' ({hint})' if hint else ''}")
+    try:
+        NetSettings(**dict(changes))
+    except ValidationError as error:
+        first = error.errors()[0]
+        raise ValueError(f"{'.'.join(map(str, first['loc']))}: {first['msg']}") from None
+    return changes
 
 
 class CleanSettings(NetSettings):

@@ -5,9 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from w2wpath.config.base import Settings
+from w2wpath.config.nets import checked_changes
 
 
 class StudySettings(Settings):
@@ -27,7 +28,7 @@ class StudySettings(Settings):
     paper_exact_folds: tuple[Annotated[int, Field(ge=0)], ...] = ()
     """Folds in which row ``paper`` follows exact MC passes; the other folds follow the moving average, which costs a
     tenth on a CPU."""
-    paper: dict[str, float] = Field(default_factory=dict)
+    paper: Annotated[dict[str, float], AfterValidator(checked_changes)] = Field(default_factory=dict)
     """Settings of rows ``paper`` and ``deterministic`` that the paper has for these data, such as its learning rate;
     what [clean] states by name they keep else."""
     cohort_variant: Literal["whole", "good-only", "imbalanced"] = "whole"

@@ -52,18 +52,6 @@ def _one_sided(positive_n: NDArray[np.bool_]) -> bool:
     return bool(positive_n.all() or not positive_n.any())
 
 
-def average_precision(scores_n: NDArray[np.floating], positive_n: NDArray[np.bool_]) -> float:
-    """Return the average precision: sum over falling scores of (recall gained) x (precision there), no interpolation.
-
-    Chance is the share of positives, so state it beside. NaN when one side is empty.
-    """
-    if _one_sided(positive_n):
-        return float("nan")
-    hits, misses = _operating_points(scores_n, positive_n)
-    precision = hits[1:] / (hits[1:] + misses[1:])
-    return float((np.diff(hits) * precision).sum() / hits[-1])
-
-
 def fpr_at_tpr(scores_n: NDArray[np.floating], positive_n: NDArray[np.bool_], tpr: float = 0.95) -> float:
     """Return the least false-positive rate of a threshold that finds at least `tpr` of the positives.
 

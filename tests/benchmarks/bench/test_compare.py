@@ -18,7 +18,9 @@ def told(table: str, row: str, figure: str, value: float | None, half: float, na
     return {**place, "value": value, "low": low, "high": high, "std": None, "n": 200}
 
 
-def grid(folder: Path, backbone: str, area: float | None, found: float, name: str = "Sp-MNIST-20") -> Path:
+def grid(
+    folder: Path, backbone: str, area: float | None, found: float, name: str = "Sp-MNIST-20", images: int = 1000
+) -> Path:
     """Write the report of a grid."""
     figures = [
         told("training", "recommended", "AUROC", area, 0.01, name),
@@ -26,7 +28,7 @@ def grid(folder: Path, backbone: str, area: float | None, found: float, name: st
         told("accuracy", "recommended", "accuracy", 0.9, 0.02, name),
     ]
     folder.mkdir()
-    about = {"settings": {"clean": {"backbone": backbone}}}
+    about = {"settings": {"clean": {"backbone": backbone, "device": backbone}, "bench": {"images": images}}}
     (folder / "bench.json").write_text(json.dumps({"about": about, "figures": figures}), "utf-8")
     return folder
 
@@ -76,6 +78,10 @@ def test_what_cannot_be_compared_is_refused(tmp_path: Path) -> None:
             compare([one, *others])
         return str(caught.value)
 
+    assert refusal(grid(tmp_path / "more", "resnet10t", 0.9, 0.9, images=3000)) == (
+        "images is 1000 with conv5 and 3000 with resnet10t, so more than the backbone would be compared. "
+        "Name grids that differ in the backbone alone."
+    )
     assert refusal(grid(tmp_path / "b", "conv5", 0.9, 0.9)) == (
         "two of these grids have the backbone conv5. Name grids of different backbones."
     )

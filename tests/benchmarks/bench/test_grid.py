@@ -14,6 +14,9 @@ from PIL import Image
 
 from tests.benchmarks.bench.conftest import TOML, lay_out, run
 from tests.w2wnet.conftest import Heard
+from w2wpath.benchmarks.bench import report as report_module
+from w2wpath.benchmarks.rivals import every as every_module
+from w2wpath.benchmarks.study import run as run_module
 from w2wpath.errors import ConfigError, RunError
 
 TABLES = ("bench.md", "bench.csv", "bench.json", "cards.jsonl")
@@ -159,11 +162,40 @@ def test_wrong_settings_are_refused_in_words(tmp_path: Path) -> None:
     assert refusal('"Sp-MNIST-30"', '"Sp-MNIST-31"') == (
         "data set 'Sp-MNIST-31' is not in the paper's Table 1. Did you mean 'Sp-MNIST-30'?"
     )
+    assert refusal("lr = 0.1 }", "learning_rate = 0.1 }") == (
+        "toy.toml: [bench]: paper: 'learning_rate' is no setting of a network; got {'learning_rate': 0.1}."
+    )
+    assert refusal("lr = 0.1 }", "momentun = 0.1 }") == (
+        "toy.toml: [bench]: paper: 'momentun' is no setting of a network (Did you mean 'momentum'?); "
+        "got {'momentun': 0.1}."
+    )
+    assert refusal("lr = 0.1 }", "lr = -1.0 }") == (
+        "toy.toml: [bench]: paper: lr: Input should be greater than 0; got {'lr': -1.0}."
+    )
     assert refusal("images = 60", "image = 60").startswith("toy.toml: [bench] ")
     assert refusal("seeds = [0, 1]", "seeds = [0, 0]") == "toy.toml: [bench]: seeds must not repeat."
     assert refusal("paper = {", 'exact = ["CIFAR10"]\npaper = {') == (
         "toy.toml: [bench]: exact names 'CIFAR10', which is not among the sets."
     )
+
+
+def test_a_rival_whose_package_is_missing_is_refused_first_and_left_out_of_a_report(
+    finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (finished / "toy.toml").write_text(TOML.replace('rows = ["rec', 'rows = ["cleanlab", "rec'), "utf-8")
+    before = cells(finished)
+    for module in (report_module, run_module, every_module):
+        if hasattr(module, "is_installed"):
+            monkeypatch.setattr(module, "is_installed", lambda rival: not rival.package)
+    with pytest.raises(ConfigError) as caught:
+        run(finished)
+    assert str(caught.value) == (
+        "row 'cleanlab' needs cleanlab. Install it with pip install 'w2wpath[bench]', or leave the row out."
+    )
+    assert cells(finished) == before
+    done = run(finished, report_only=True)
+    assert all("cleanlab" in rows for rows in done.missing.values())
+    assert len(done.missing) == 4
 
 
 def test_a_report_of_nothing_is_refused(tmp_path: Path) -> None:

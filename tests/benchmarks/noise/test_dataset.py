@@ -109,7 +109,8 @@ def test_what_is_there_stays_and_another_set_is_refused(digits: Source, letters:
     with pytest.raises(ConfigError) as caught:
         make_dataset("Sp-MNIST-10", tmp_path, digits, letters, images=50, test_images=20, seed=1)
     assert str(caught.value) == (
-        f"{tmp_path / 'dataset.json'}: is of another data set, size or seed. Take another folder with -o, or remove it."
+        f"{tmp_path / 'dataset.json'}: is of another data set, source, size or seed. Take another folder with -o, or "
+        f"remove the whole folder {tmp_path}, with the networks in it."
     )
     assert file_bytes(tmp_path) == before
 

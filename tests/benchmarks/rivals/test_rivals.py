@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import builtins
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +14,12 @@ from hypothesis.extra.numpy import arrays
 from sklearn.metrics import log_loss
 
 from w2wpath.benchmarks.rivals.confident_learning import confident_learning
+from w2wpath.benchmarks.rivals.every import RIVALS, is_installed
 from w2wpath.benchmarks.rivals.ponzio import ponzio_list
 from w2wpath.benchmarks.rivals.traces import area_under_margin, losses, margins, without_worst
+from w2wpath.config import NetSettings
 from w2wpath.errors import ConfigError
+from w2wpath.w2wnet.stopping import StopRule
 
 
 def read(n: int, k: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -96,6 +100,23 @@ def test_the_worst_go_and_no_other(score: np.ndarray, count: int) -> None:
     assert (~kept).sum() == min(count, len(score))
     if kept.any() and not kept.all():
         assert score[kept].max() <= score[~kept].min()
+
+
+def test_the_predecessor_has_no_stop_rule() -> None:
+    (first, second) = RIVALS["ponzio"].pieces(np.array([0, 1, 1, 0]))
+    assert (first.train.tolist(), second.train.tolist()) == ([False, True, True, False], [True, False, False, True])
+    settings = NetSettings(max_epochs=60, median_window=1, std_window=2).model_copy(update=dict(first.changes))
+    rule = StopRule(settings.median_window, settings.std_window, settings.std_below)
+    assert not any(rule.add(np.array([True, False])) for _ in range(settings.max_epochs))  # though it never moves
+    assert rule.std is None  # so that no epoch is taken for its least std
+
+
+def test_every_rival_is_found_where_it_is_defined() -> None:
+    assert set(RIVALS) == {"cleanlab", "aum", "small-loss", "ponzio"}
+    assert {name for name, rival in RIVALS.items() if rival.told_count} == {"aum", "small-loss"}
+    assert [name for name, rival in RIVALS.items() if rival.package] == ["cleanlab"]
+    assert all(is_installed(rival) for rival in RIVALS.values())
+    assert not is_installed(replace(RIVALS["aum"], package="no_such_package"))
 
 
 def test_the_predecessor_keeps_the_lower_cluster() -> None:

@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.benchmarks.sources.files import refusal
+from w2wpath.benchmarks.sources import batches
 from w2wpath.benchmarks.sources.batches import MOST_TUPLES, read_batch
 
 ROWS = np.random.default_rng(0).integers(0, 256, (3, 7), dtype=np.uint8)
@@ -150,6 +151,19 @@ def test_tuples_as_deep_as_allowed_do_not_overflow_the_stack() -> None:
         "read_batch(b'\\x80\\x02})' + b'\\x85' * MOST_TUPLES + b'Ns.', 'b')"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_text_that_is_encoded_over_and_over_is_refused_before_it_fills_the_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(batches, "MOST_BYTES", 10_000)
+    call = b"c_codecs\nencode\nq\x00"
+    text = b"X" + (900).to_bytes(4, "little") + b"a" * 900 + b"q\x01"
+    data = pickle.PROTO + b"\x02]" + call + b"0" + text + b"0" + (b"h\x00h\x01\x85Ra" * 20) + b"."
+    assert len(data) < 10_000
+    assert refusal(lambda: read_batch(data, "batch")) == (
+        "batch: is not a batch of CIFAR-10 (its texts come to more than 10000 bytes). Get the file again."
+    )
 
 
 @given(cut=st.integers(0, 300), put=st.binary(max_size=6))

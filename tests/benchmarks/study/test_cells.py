@@ -59,6 +59,19 @@ def test_a_cell_that_is_there_is_not_made_again_where_a_scheduler_runs_its_task_
         assert is_made(work)
 
 
+def test_weights_are_known_by_what_they_hold(finished: Path, tmp_path: Path) -> None:
+    weights = tmp_path / "w.safetensors"
+    weights.write_bytes(b"first")
+    work = changed(opened(finished).net_work("all", (0, 0)), weights=weights)
+    before = work.settings_that_count["weights"]
+    assert len(before) == 64
+    copy = tmp_path / "copy.safetensors"
+    copy.write_bytes(b"first")
+    assert changed(work, weights=copy).settings_that_count["weights"] == before
+    weights.write_bytes(b"other weights")
+    assert work.settings_that_count["weights"] != before
+
+
 def test_two_processes_that_write_one_cell_do_not_meet(finished: Path) -> None:
     work = opened(finished).net_work("all", (0, 0))
     arrays = {"test_probs_nk": np.zeros((4, 3), dtype=np.float32)}

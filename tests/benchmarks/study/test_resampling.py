@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from sklearn.metrics import average_precision_score
 
 from w2wpath.benchmarks.study import resampling
 from w2wpath.benchmarks.study.resampling import figure, mean_of, over_folds, patient_weights
@@ -28,6 +29,7 @@ def test_weights_are_repetitions(seed: int) -> None:
         resampling.augrc(score, positive, weight),
         resampling.selective_accuracy(score, positive, weight, coverage),
         resampling.balanced_accuracy(positive, label, weight),
+        resampling.average_precision(score, positive, weight),
     ]
     for b in range(len(weight)):
         i = np.repeat(np.arange(n), weight[b].astype(int))
@@ -41,6 +43,7 @@ def test_weights_are_repetitions(seed: int) -> None:
             selective.augrc(score[i], positive[i]),
             selective.selective_accuracy(score[i], positive[i], coverage[b]),
             reliability.balanced_accuracy(predicted, label[i]),
+            average_precision_score(positive[i], score[i]) if positive[i].any() else np.nan,
         ]
         np.testing.assert_allclose([values[b] for values in found], expected, atol=1e-9)
 

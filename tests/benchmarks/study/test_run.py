@@ -46,7 +46,7 @@ def test_a_study_writes_cells_tables_and_figures(finished: Path) -> None:
     pictures = {"detection.png", "removal.png", "accuracy.png", "gain.png", "risk-coverage.png"}
     assert {"study.md", "study.csv", "study.json", *pictures} <= written
     told = json.loads((finished / "out" / "study.json").read_text("utf-8"))
-    assert set(told["tables"]) == {"training", "vote", "unseen", "lists", "accuracy", "gain"}
+    assert set(told["tables"]) == {"training", "vote", "unseen", "lists", "accuracy", "gain", "lead"}
     assert told["about"]["missing"] == []
     assert set(told["about"]["cells"]) == set(cells(finished))
     assert told["about"]["cells"]["wise-recommended-f0-s0"]["stop"].keys() == {"reason", "epoch"}
@@ -238,7 +238,7 @@ def test_no_cell_but_the_oracles_depends_on_the_truth(finished: Path, tmp_path: 
     assert done.missing == ()
     without = {name: content(path) for name, path in cells(none).items()}
     assert without == {name: said for name, said in before.items() if "oracle" not in name}
-    assert set(json.loads((none / "out" / "study.json").read_text("utf-8"))["tables"]) == {"accuracy"}
+    assert set(json.loads((none / "out" / "study.json").read_text("utf-8"))["tables"]) == {"accuracy", "lead"}
 
 
 def test_a_training_that_diverges_is_told_and_the_study_goes_on(tmp_path: Path) -> None:

@@ -24,6 +24,8 @@ COMPARED: Mapping[str, tuple[str, str, str]] = {
     "gain captured": ("gain", OURS, "gain captured"),
 }
 """Figures that are set side by side: table, row and figure."""
+APART = frozenset({"stem", "sets", "rows", "rows_once", "device", "loader_workers", "mnist", "letters", "cifar10"})
+"""Settings in which grids may differ beside the backbone: what is left out of one is not compared."""
 HELD = tuple(COMPARED)[:2]
 """Those that must be alike for a backbone not to matter: what cleaning does, whatever a classifier reaches."""
 
@@ -36,11 +38,14 @@ class Told:
     ----------
     name
         The backbone.
+    settings
+        The others, by name.
     figures
         By set, table, row and figure.
     """
 
     name: str
+    settings: Mapping[str, Any]
     figures: Mapping[tuple[str, str, str, str], Figure]
 
 
@@ -56,7 +61,9 @@ def read_told(folder: Path) -> Told:
     try:
         found = json.loads(path.read_text("utf-8"))
         figures = {(one["set"], one["table"], one["row"], one["figure"]): _figure(one) for one in found["figures"]}
-        return Told(str(found["about"]["settings"]["clean"]["backbone"]), figures)
+        clean, bench = dict(found["about"]["settings"]["clean"]), dict(found["about"]["settings"]["bench"])
+        name = str(clean.pop("backbone"))
+        return Told(name, {key: one for key, one in (clean | bench).items() if key not in APART}, figures)
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. Write it with `w2wpath bench report`.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -78,18 +85,30 @@ def compare(folders: Sequence[Path]) -> list[str]:
     Raises
     ------
     ConfigError
-        A folder has no report, two grids have one backbone, or there is no set that all have.
+        A folder has no report, two grids have one backbone, other settings differ, or there is no set that all have.
     """
     grids = [read_told(folder) for folder in folders]
     names = [one.name for one in grids]
     if twice := next((name for name in names if names.count(name) > 1), None):
         raise ConfigError(f"two of these grids have the backbone {twice}. Name grids of different backbones.")
+    for other in grids[1:]:
+        _refuse_other_settings(grids[0], other)
     sets = [name for name in dict.fromkeys(key[0] for key in grids[0].figures) if all(_has(one, name) for one in grids)]
     if not sets:
         raise ConfigError(
             f"{', '.join(map(str, folders))}: no data set is in all of them. Name grids of the same sets."
         )
     return ["# Backbones", "", *_tables(grids, sets), "", *claim_table([_held(grids, sets, told) for told in HELD])]
+
+
+def _refuse_other_settings(one: Told, other: Told) -> None:
+    names = {**one.settings, **other.settings}
+    if differ := next((key for key in names if one.settings.get(key) != other.settings.get(key)), None):
+        mine, theirs = (f"{told.settings.get(differ)} with {told.name}" for told in (one, other))
+        raise ConfigError(
+            f"{differ} is {mine} and {theirs}, so more than the backbone would be compared. "
+            "Name grids that differ in the backbone alone."
+        )
 
 
 def _has(one: Told, name: str) -> bool:

@@ -10,13 +10,19 @@ from numpy.typing import NDArray
 
 from w2wpath.benchmarks.bench.grid import Entry
 from w2wpath.benchmarks.noise.manifest import KINDS
+from w2wpath.benchmarks.rivals.every import RIVALS
 from w2wpath.benchmarks.study.ground import Ground
-from w2wpath.benchmarks.study.inner import RIVALS
 from w2wpath.benchmarks.study.methods import RECOMMENDED
-from w2wpath.benchmarks.study.resampling import Figure, auroc, figure, patient_weights, sensitivity_at
+from w2wpath.benchmarks.study.resampling import (
+    Figure,
+    auroc,
+    average_precision,
+    figure,
+    patient_weights,
+    sensitivity_at,
+)
 from w2wpath.w2wnet.decide import join
 from w2wpath.w2wnet.fit import WiseFit
-from w2wpath.w2wnet.metrics import average_precision
 from w2wpath.w2wnet.quality import Reference
 from w2wpath.w2wnet.quality import judge as judge_quality
 
@@ -76,7 +82,7 @@ def of_entry(entry: Entry) -> dict[str, dict[str, dict[str, Figure]]]:
             found[name][score] = {
                 "AUROC": figure(auroc(*ranked), n),
                 "sensitivity at 5 %": figure(sensitivity_at(*ranked), n),
-                "AP": figure(np.array([average_precision(values[asked], sought[asked])]), n),
+                "AP": figure(average_precision(*ranked), n),
             }
     return found
 

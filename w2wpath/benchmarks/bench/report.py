@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,21 +17,18 @@ from w2wpath.benchmarks.bench.expected import check_expected, figures_of, read_e
 from w2wpath.benchmarks.bench.gallery import draw_gallery
 from w2wpath.benchmarks.bench.grid import complete, open_sets
 from w2wpath.benchmarks.bench.pictures import draw_pictures
+from w2wpath.benchmarks.bench.published import PUBLISHED, PUBLISHED_HEAD, published_accuracy, published_removal
 from w2wpath.benchmarks.bench.results import Removal, Results, gather
+from w2wpath.benchmarks.noise.manifest import KINDS
 from w2wpath.benchmarks.noise.sets import FULL_SIZE, recipe_of
 from w2wpath.benchmarks.sources.source import SPLITS
 from w2wpath.benchmarks.study.plain import cell, finite, grid
 from w2wpath.benchmarks.study.resampling import Figure
+from w2wpath.benchmarks.study.run import refuse_without_packages
 from w2wpath.config import BenchSettings, CleanSettings, load
 from w2wpath.errors import RunError
 from w2wpath.progress import Progress
 from w2wpath.provenance import record, write_whole
-
-PUBLISHED = """Published, other data and size (W2WNet's paper; DenseNet121, all of MNIST and CIFAR-10, EMNIST letters;
-read from its text and plots): 27 to 70 % of the spurious removed over all Sp and Mixed sets, 27 to 50 % on Mixed; of
-the good at most 17 % (Sp-CIFAR10-30), about 0 % on Sp-MNIST; of the originals 5 % (MNIST) and 10 % (CIFAR10); accuracy
-5 to 10 points above the deterministic network on the noisy sets."""
-"""The paper's figures, which stand beside no measured number."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +71,8 @@ def conduct(
     """
     bench = load(BenchSettings, "bench", toml, {"images": images})
     settings = load(CleanSettings, "clean", toml, {"backbone": backbone})
+    if data is not None:
+        refuse_without_packages(bench.rows + bench.rows_once)
     if check is not None and check != expect:
         read_expected(check)  # hours before it is needed, so that a wrong path costs nothing
     entries, failed = open_sets(bench, settings, data, out, workers=workers, progress=progress)
@@ -158,6 +157,7 @@ def _markdown(bench: BenchSettings, settings: CleanSettings, results: Results) -
     yield from _counts(results)
     yield from _headline(results)
     yield from _removal(results)
+    yield from _kinds_in_test(results)
     yield from _accuracy(results)
     yield from _claims(results)
     yield from _cost(results)
@@ -228,11 +228,41 @@ def _removal(results: Results) -> Iterator[str]:
         "In test no label is read, so a wrong label cannot be seen there.",
     )
     body = [
-        [name, row, *(_rates(sides.get(side), part) for side in ("training", "test") for part in ("spurious", "good"))]
+        [
+            name,
+            row,
+            *(_rates(sides.get(side), part) for side in ("training", "test") for part in ("spurious", "good")),
+            published_removal(name),
+        ]
         for name, rows in results.removal.items()
         for row, sides in rows.items()
     ]
-    yield from grid(["", "", "training, spurious", "training, good", "test, spurious", "test, good"], body)
+    head = ["", "", "training, spurious", "training, good", "test, spurious", "test, good"]
+    yield from grid([*head, PUBLISHED_HEAD], body)
+
+
+def _kinds_in_test(results: Results) -> Iterator[str]:
+    """Yield what is flagged of each kind in test, where no label is read."""
+    body, present = [], dict[str, None]()
+    told = {
+        (name, row): {
+            **{what.removeprefix("excluded "): one for what, one in sides["test"].items() if what[9:] in KINDS},
+            "good": sides["test"]["false removals"],
+        }
+        for name, rows in results.sides.items()
+        for row, sides in rows.items()
+    }
+    for figures in told.values():
+        present |= dict.fromkeys(kind for kind in (*KINDS, "good") if kind in figures)
+    for (name, row), figures in told.items():
+        body.append([name, row, *(cell(figures.get(kind)) for kind in present)])
+    yield from _section(
+        results,
+        "Flagged in test, by kind",
+        "Share of each kind above the threshold of the row's settings, beside that of the good images: a kind that no "
+        "more is flagged of is not seen.",
+    )
+    yield from grid(["", "", *present], body)
 
 
 def _rates(removal: Removal | None, part: str) -> str:
@@ -245,7 +275,7 @@ def _rates(removal: Removal | None, part: str) -> str:
 def _accuracy(results: Results) -> Iterator[str]:
     yield from _section(results, "Accuracy on good test images (Fig. 5)", "At full coverage.")
     rows = list(dict.fromkeys(row for tables in results.tables.values() for row in tables.get("accuracy", {})))
-    yield from _by_set(results, rows, "accuracy", "accuracy")
+    yield from _by_set(results, rows, "accuracy", "accuracy", published_accuracy)
     yield from _section(
         results,
         "At equal coverage",
@@ -256,14 +286,16 @@ def _accuracy(results: Results) -> Iterator[str]:
     yield from _by_set(results, [row for row in rows if row != "all"], "gain", "gain captured")
 
 
-def _by_set(results: Results, rows: Sequence[str], table: str, what: str) -> Iterator[str]:
+def _by_set(
+    results: Results, rows: Sequence[str], table: str, what: str, published: Callable[[str], str] | None = None
+) -> Iterator[str]:
     names = list(results.tables)
     body = []
     for row in rows:
         cells = [results.tables[name].get(table, {}).get(row, {}).get(what) for name in names]
         if any(one is not None for one in cells):
-            body.append([row, *(cell(one) for one in cells)])
-    yield from grid(["", *names], body)
+            body.append([row, *(cell(one) for one in cells), *([published(row)] if published else [])])
+    yield from grid(["", *names, *([PUBLISHED_HEAD] if published else [])], body)
 
 
 def _claims(results: Results) -> Iterator[str]:

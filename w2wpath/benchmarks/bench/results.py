@@ -6,8 +6,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from w2wpath.benchmarks.bench.claims import Claim, Measured, claims
 from w2wpath.benchmarks.bench.grid import Entry
 from w2wpath.benchmarks.bench.headline import joined, of_entry, over_seeds
@@ -39,8 +37,8 @@ class Results:
         ``dataset.json`` of the first seed.
     tables
         Tables of the study, by name, over seeds.
-    removal
-        By row, then ``training`` and ``test``.
+    sides, removal
+        By row, then ``training`` and ``test``: what was removed, or flagged by the threshold of the row's settings.
     headline
         By kind, score and figure.
     curves
@@ -53,6 +51,7 @@ class Results:
 
     about: dict[str, Mapping[str, Any]] = field(default_factory=dict)
     tables: dict[str, dict[str, Rows]] = field(default_factory=dict)
+    sides: dict[str, dict[str, dict[str, dict[str, Figure]]]] = field(default_factory=dict)
     removal: dict[str, dict[str, dict[str, Removal]]] = field(default_factory=dict)
     headline: dict[str, dict[str, dict[str, dict[str, Figure]]]] = field(default_factory=dict)
     curves: dict[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
@@ -69,7 +68,8 @@ def gather(entries: Sequence[Entry]) -> Results:
         scores = [score(entry.study) for entry in mine]
         results.about[name] = mine[0].about
         results.tables[name] = _over_seeds(scores)
-        results.removal[name] = _removal(mine[0], results.tables[name])
+        results.sides[name] = _sides(mine[0], results.tables[name])
+        results.removal[name] = _removal(mine[0], results.sides[name])
         results.headline[name] = joined([of_entry(entry) for entry in mine])
         results.curves[name] = scores[0].curves
         for entry, one in zip(mine, scores, strict=True):
@@ -93,30 +93,40 @@ def _over_seeds(scores: Sequence[Scores]) -> dict[str, Rows]:
     }
 
 
-def _removal(entry: Entry, tables: Mapping[str, Rows]) -> dict[str, dict[str, Removal]]:
-    study, found = entry.study, dict[str, dict[str, Removal]]()
-    for row in REMOVERS:
-        if row not in study.rows:
-            continue
+def _sides(entry: Entry, tables: Mapping[str, Rows]) -> dict[str, dict[str, dict[str, Figure]]]:
+    study, found = entry.study, dict[str, dict[str, dict[str, Figure]]]()
+    for row in (row for row in REMOVERS if row in study.rows):
         recipe = variant_settings(study.settings, row, 0, study.study).threshold
         sides = {"training": ("training", row), "test": ("unseen", f"{row}, threshold {recipe}")}
-        for side, (table, told) in sides.items():
-            figures = tables.get(table, {}).get(told)
-            if figures is not None:
-                classes = study.ground.table.classes
-                rates = [spread_between_classes(figures, classes, what) for what in ("sensitivity", "false removals")]
-                found.setdefault(row, {})[side] = Removal(*rates)
+        there = {side: tables.get(table, {}).get(told) for side, (table, told) in sides.items()}
+        if all(figures is not None for figures in there.values()):
+            found[row] = {side: figures for side, figures in there.items() if figures is not None}
     return found
 
 
+def _removal(entry: Entry, sides: Mapping[str, Mapping[str, Mapping[str, Figure]]]) -> dict[str, dict[str, Removal]]:
+    classes, what = entry.study.ground.table.classes, ("sensitivity", "false removals")
+    return {
+        row: {
+            side: Removal(*(spread_between_classes(figures, classes, one) for one in what))
+            for side, figures in own.items()
+        }
+        for row, own in sides.items()
+    }
+
+
 def _measured(results: Results) -> Measured:
-    accuracy, training, unseen = {}, dict[str, float](), dict[str, float]()
-    for name, tables in results.tables.items():
-        accuracy[name] = tables.get("accuracy", {})
-        of_row = results.removal[name].get("paper") or results.removal[name].get("recommended") or {}
-        if "training" in of_row and "test" in of_row and not np.isnan(of_row["training"].spurious[0]):
-            training[name], unseen[name] = of_row["training"].spurious[0], of_row["test"].spurious[0]
-    return Measured(accuracy, training, unseen)
+    accuracy = {name: tables.get("accuracy", {}) for name, tables in results.tables.items()}
+    lead = {name: tables.get("lead", {}) for name, tables in results.tables.items()}
+    # the paper's own row where it was run: these are its claims
+    of_row = {name: sides.get("paper") or sides.get("recommended") for name, sides in results.sides.items()}
+    both = {name: sides for name, sides in of_row.items() if sides is not None}
+    return Measured(
+        accuracy,
+        lead,
+        {name: sides["training"] for name, sides in both.items()},
+        {name: sides["test"] for name, sides in both.items()},
+    )
 
 
 def _cards(entry: Entry, scores: Scores) -> list[dict[str, Any]]:

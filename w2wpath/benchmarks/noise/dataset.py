@@ -109,7 +109,10 @@ def _is_there(out: Path, about: Mapping[str, Any]) -> bool:
     except ValueError as error:
         raise ConfigError(f"{path}: is damaged ({error}). Remove its folder, and run again.") from error
     if found != json.loads(json.dumps(about)):
-        raise ConfigError(f"{path}: is of another data set, size or seed. Take another folder with -o, or remove it.")
+        raise ConfigError(
+            f"{path}: is of another data set, source, size or seed. Take another folder with -o, or remove the whole "
+            f"folder {out}, with the networks in it."
+        )
     return True
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.rivals.rival import Floats, Mask, Piece, Rival
 from w2wpath.errors import ConfigError
 
 PARTS = 5
@@ -36,3 +40,17 @@ def confident_learning(
     probs = np.asarray(probs_nk, dtype=np.float64)
     pruned = find_label_issues(labels, probs, filter_by="prune_by_noise_rate", n_jobs=1)
     return np.asarray(pruned, dtype=np.bool_), 1.0 - np.asarray(get_label_quality_scores(labels, probs))
+
+
+def _pieces(part_n: NDArray[np.intp]) -> list[Piece]:
+    return [Piece("net", f"out-of-fold {p + 1}", part_n != p, part_n == p, {}) for p in range(PARTS)]
+
+
+def _judge(cells: Sequence[Any], labels: NDArray[np.int16], part_n: NDArray[np.intp]) -> tuple[Mask | None, Floats]:
+    probs = np.empty((len(labels), cells[0].test_probs_nk.shape[1]))
+    for p, cell in enumerate(cells):
+        probs[part_n == p] = cell.test_probs_nk
+    return confident_learning(labels, probs / probs.sum(axis=1, keepdims=True))
+
+
+RIVALS = {"cleanlab": Rival(PARTS, _pieces, _judge, package="cleanlab")}

@@ -6,10 +6,14 @@ method says where to cut without one (AUM's own cut needs a class of planted wro
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-Floats = NDArray[np.float64]
+from w2wpath.benchmarks.rivals.rival import Floats, Mask, Piece, Rival
+
 _LEAST = 1e-12
 """A probability of 0 has no logarithm; float32 softmax gives it."""
 
@@ -40,3 +44,23 @@ def without_worst(score_n: NDArray[np.floating], count: int) -> NDArray[np.bool_
     if count > 0:
         kept[np.argsort(np.asarray(score_n), kind="stable")[-count:]] = False
     return kept
+
+
+def _pieces(part_n: NDArray[np.intp]) -> list[Piece]:
+    everything = np.ones(len(part_n), dtype=np.bool_)
+    # without dropout a Wise is the deterministic network, and it tells of its training forwards
+    return [Piece("trace", "trace", everything, ~everything, {"dropout_rate": 0.0, "tracker": "ema"})]
+
+
+def _by_margin(cells: Sequence[Any], labels: NDArray[np.int16], part_n: NDArray[np.intp]) -> tuple[Mask | None, Floats]:
+    return None, area_under_margin(cells[0].margin_n)
+
+
+def _by_loss(cells: Sequence[Any], labels: NDArray[np.int16], part_n: NDArray[np.intp]) -> tuple[Mask | None, Floats]:
+    return None, cells[0].loss_n
+
+
+RIVALS = {
+    "aum": Rival(1, _pieces, _by_margin, told_count=True),
+    "small-loss": Rival(1, _pieces, _by_loss, told_count=True),
+}

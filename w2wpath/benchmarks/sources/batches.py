@@ -1,7 +1,8 @@
 """The python batches of CIFAR-10. They are pickles, so they are read with nothing of Python or numpy within reach.
 
-A pickle may name functions, and unpickling calls them. Here a name is looked up in a table of four stand-ins that only
-keep what they are given; every other name is refused. The array is then made from what was kept, after a look at it.
+A pickle may name functions, and unpickling calls them. Here a name is looked up in a table of stand-ins that only keep
+what they are given, or encode a text; every other name is refused. The array is then made from what was kept, after a
+look at it.
 """
 
 from __future__ import annotations
@@ -50,17 +51,21 @@ def _keeper() -> Callable[..., Any]:
     return lambda *arguments: Kept(*arguments)
 
 
-def _encoder() -> Callable[..., Any]:
-    # how protocol 2 writes bytes under Python 3
-    return lambda text, encoding="latin1": str.encode(text, "latin1")
+def _encoder(spend: Callable[[int], None]) -> Callable[..., Any]:
+    # how protocol 2 writes bytes under Python 3; one text may be named over and over, so what comes out is counted
+    def encode(text: str, encoding: str = "latin1") -> bytes:
+        spend(len(text))
+        return str.encode(text, "latin1")
+
+    return encode
 
 
 STAND_INS: dict[tuple[str, str], Callable[[], Any]] = {
     **{(f"numpy.{core}.multiarray", "_reconstruct"): _keeper for core in ("core", "_core")},
     ("numpy", "ndarray"): lambda: "ndarray",  # only ever an argument
     ("numpy", "dtype"): _keeper,
-    ("_codecs", "encode"): _encoder,
 }
+ENCODE = ("_codecs", "encode")
 
 
 class BatchUnpickler(pickle.Unpickler):
@@ -69,6 +74,7 @@ class BatchUnpickler(pickle.Unpickler):
     def __init__(self, data: bytes, where: str) -> None:
         super().__init__(io.BytesIO(data), encoding="bytes")
         self.where = where
+        self._encoded = 0
 
     def find_class(self, module: str, name: str) -> Any:
         """Return the stand-in for a name.
@@ -78,12 +84,19 @@ class BatchUnpickler(pickle.Unpickler):
         ConfigError
             The files of CIFAR-10 have no use for it.
         """
+        if (module, name) == ENCODE:
+            return _encoder(self._spend)
         if (module, name) not in STAND_INS:
             raise ConfigError(
                 f"{self.where}: asks for {module}.{name}, which no file of CIFAR-10 needs; nothing in it was run. "
                 "Get the file from its official page."
             )
         return STAND_INS[module, name]()
+
+    def _spend(self, count: int) -> None:
+        self._encoded += count
+        if self._encoded > MOST_BYTES:
+            raise pickle.UnpicklingError(f"its texts come to more than {MOST_BYTES} bytes")
 
     def persistent_load(self, pid: Any) -> Any:
         """Refuse: a batch stands alone."""

@@ -126,6 +126,14 @@ def gains(drawn: Mapping[str, Drawn], n: int) -> dict[str, dict[str, Figure]]:
     return found
 
 
+def leads(drawn: Mapping[str, Drawn], of: str, n: int) -> dict[str, dict[str, Figure]]:
+    """Return how far row `of` is ahead of each other row in accuracy, on the folds that all rows have, draws paired."""
+    if of not in drawn:
+        return {}
+    ahead = mean_of(drawn[of][GOOD])
+    return {name: {"lead of " + of: figure(ahead - mean_of(one[GOOD]), n)} for name, one in drawn.items() if name != of}
+
+
 def curve(folds: Sequence[Answers], label_n: NDArray[np.int16]) -> list[float | None]:
     """Return the selective risk at GRID coverages, the mean over folds; None where no fold covers so little."""
     risks = []

@@ -12,12 +12,14 @@ import json
 import zipfile
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.rivals.rival import Kind
 from w2wpath.benchmarks.rivals.traces import losses, margins
 from w2wpath.benchmarks.study.plain import finite
 from w2wpath.config import NetSettings
@@ -29,7 +31,6 @@ from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.fit import StopRecord, draw_exact, fit_wise
 from w2wpath.w2wnet.learner import Rows
 
-Kind = Literal["wise", "net", "trace"]
 WITHOUT_EFFECT = frozenset({"preset", "seed", "wiped_epochs", "device", "loader_workers", "folds", "controls"})
 """Settings that change no cell, or stand in its key by another name."""
 JUDGEMENT = frozenset(
@@ -80,7 +81,10 @@ class Work:
     def settings_that_count(self) -> dict[str, Any]:
         """Those of the settings that change what the cell holds; a trace has those of a deterministic network."""
         without = WITHOUT_EFFECT | (JUDGEMENT if self.kind == "wise" else JUDGEMENT | OF_WISE)
-        return {name: value for name, value in self.settings.model_dump(mode="json").items() if name not in without}
+        found = {name: value for name, value in self.settings.model_dump(mode="json").items() if name not in without}
+        if found["weights"] is not None:  # what is in the file, not what it is called
+            found["weights"] = _sha256(Path(found["weights"]).resolve())
+        return found
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,17 @@ class NetCell:
 
     test_probs_nk: NDArray[np.float32]
     about: Mapping[str, Any]
+
+
+def _sha256(weights: Path) -> str:
+    about = weights.stat()
+    return _sha256_of(weights, about.st_mtime_ns, about.st_size)
+
+
+@lru_cache(maxsize=8)
+def _sha256_of(weights: Path, _changed_ns: int, _size: int) -> str:
+    with weights.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def digest_of(rows: Rows) -> str:

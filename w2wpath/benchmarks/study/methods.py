@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.rivals.every import RIVALS
 from w2wpath.benchmarks.rivals.koehler import QUANTILES, koehler_lists
 from w2wpath.benchmarks.study.cells import JUDGEMENT
 from w2wpath.config import PAPER, CleanSettings, StudySettings
@@ -49,7 +50,7 @@ class FoldContext:
     u_of
         Exact in-sample u (n,) of the Wise of a variant.
     rival
-        What a method of :data:`~w2wpath.benchmarks.study.inner.RIVALS` leaves out (n,), None where it has no cut of
+        What a method of :data:`~w2wpath.benchmarks.rivals.every.RIVALS` leaves out (n,), None where it has no cut of
         its own, and its score (n,).
     """
 
@@ -141,14 +142,14 @@ METHODS: Mapping[str, Method] = {
         Method("roy", _all, None, {"low_pass_sigma": 1.0}),
         *(Method(f"roy {sigma:g}", _all, None, {"low_pass_sigma": sigma}) for sigma in (0.5, 2.0)),
         *(Method(name, _koehler(quantile), RECOMMENDED) for name, quantile in KOEHLER.items()),
-        *(Method(name, _by_rival(name)) for name in ("cleanlab", "ponzio")),
+        *(Method(name, _by_rival(name)) for name, rival in RIVALS.items() if not rival.told_count),
         *(
             Method(name, _by_wise(name), name, _of_paper(*(key for key in keys if key in PAPERS_NETWORK)))
             for name, keys in CHANGES.items()
         ),
     )
 }
-"""Every row but those of the oracle. A new one is a :class:`Method` here."""
+"""Every row but those of the oracle. A method of others is a file in ``rivals``, a list of ours a :class:`Method`."""
 SAME_NETWORK = {"paper's threshold": RECOMMENDED}
 """Rows whose network is that of another: they differ in what they flag."""
 GROUPS: Mapping[str, tuple[str, ...]] = {

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.rivals.every import RIVALS
 from w2wpath.benchmarks.rivals.traces import without_worst
 from w2wpath.benchmarks.study.methods import FoldContext
 from w2wpath.w2wnet.truth import Truth
@@ -41,9 +42,8 @@ def _spurious(context: FoldContext, truth: Truth) -> Mask:
 ORACLES: Mapping[str, Callable[[FoldContext, Truth], Mask]] = {
     "oracle": oracle,
     "oracle-same-size": oracle_same_size,
-    "aum": _known_rate("aum"),
-    "small-loss": _known_rate("small-loss"),
+    **{name: _known_rate(name) for name, rival in RIVALS.items() if rival.told_count},
 }
-"""Rows that the truth helps. ``aum`` and ``small-loss`` have no cut of their own; they are told the number of spurious
-tiles, in their favour, and nothing else."""
+"""Rows that the truth helps. Rivals that have no cut of their own are told the number of spurious tiles, in their
+favour, and nothing else."""
 NEEDS_WISE = frozenset({"oracle-same-size"})

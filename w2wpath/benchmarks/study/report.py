@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2wpath.benchmarks.study.figures import draw_figures
-from w2wpath.benchmarks.study.run import complete, open_study
+from w2wpath.benchmarks.study.run import complete, open_study, refuse_without_packages
 from w2wpath.benchmarks.study.score import score
 from w2wpath.benchmarks.study.tables import write_tables
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
@@ -41,6 +41,8 @@ def conduct(toml: Path, out: Path, data: Path | None, workers: int, report_only:
     """
     study = _settings(toml, data)
     tiling, cleaning = load(TileSettings, "tile", toml, {}), load(CleanSettings, "clean", toml, {})
+    if not report_only:
+        refuse_without_packages(study.rows)
     opened = open_study(out, study, tiling, cleaning, workers=workers, progress=progress)
     failed = {} if report_only else complete(opened, workers=workers, progress=progress)
     scores = score(opened)

@@ -90,6 +90,14 @@ def sensitivity_at(score_n: NDArray[np.floating], positive_n: Mask, weight_bn: F
     return np.where(misses[:, -1] > 0, found, np.nan)
 
 
+def average_precision(score_n: NDArray[np.floating], positive_n: Mask, weight_bn: Floats) -> Floats:
+    """Return the average precision (b,), equal scores taken together; NaN where no positive was drawn."""
+    hits, misses = _cumulated(score_n, positive_n, weight_bn)
+    flagged = hits + misses
+    precision = np.divide(hits, flagged, out=np.zeros_like(hits), where=flagged > 0)
+    return _ratio((np.diff(hits, axis=1) * precision[:, 1:]).sum(axis=1), hits[:, -1])
+
+
 def balanced_accuracy(right_n: Mask, label_n: NDArray[np.integer], weight_bn: Floats) -> Floats:
     """Return the mean over classes (b,) of the share that is recognised; a class that was not drawn is left out."""
     return mean_of([share(right_n[label_n == c], weight_bn[:, label_n == c]) for c in np.unique(label_n)])

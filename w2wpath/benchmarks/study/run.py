@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.benchmarks.rivals.every import RIVALS, is_installed
 from w2wpath.benchmarks.study.cells import (
     NetCell,
     WiseCell,
@@ -23,7 +24,7 @@ from w2wpath.benchmarks.study.cells import (
     read_wise,
 )
 from w2wpath.benchmarks.study.ground import Ground, prepare, prepare_split
-from w2wpath.benchmarks.study.inner import RIVALS, dealt, piece_settings
+from w2wpath.benchmarks.study.inner import dealt, piece_settings
 from w2wpath.benchmarks.study.judging import Judged, judged
 from w2wpath.benchmarks.study.making import TimeLeft, make_all
 from w2wpath.benchmarks.study.methods import (
@@ -194,6 +195,8 @@ class Study:
         needed = METHODS[row].wise if row in METHODS else RECOMMENDED
         if self._needs_wise(row) and needed is not None and not is_made(self.wise_work(needed, fold)):
             return False
+        if row in RIVALS and not is_installed(RIVALS[row]):
+            return False
         return all(is_made(work) for work in self.inner_works(row, fold))
 
     def judged(self, variant: str, fold: Fold) -> Judged:
@@ -312,6 +315,16 @@ def refuse_rows(study: StudySettings, settings: CleanSettings) -> None:
         raise ConfigError("row 'pretrained' needs [clean] weights. Name the safetensors file, or leave the row out.")
     if study.truth is None and (wanting := [row for row in rows if row in ORACLES]):
         raise ConfigError(f"row {wanting[0]!r} needs [study] truth. Name the table, or leave the row out.")
+
+
+def refuse_without_packages(rows: Sequence[str]) -> None:
+    """Refuse rows that need a package that is not installed, with a ConfigError, before hours are spent on others."""
+    for row in rows:
+        if row in RIVALS and not is_installed(RIVALS[row]):
+            raise ConfigError(
+                f"row {row!r} needs {RIVALS[row].package}. Install it with pip install 'w2wpath[bench]', "
+                "or leave the row out."
+            )
 
 
 def _threads(workers: int) -> int | None:

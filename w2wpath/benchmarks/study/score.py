@@ -12,11 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2wpath.benchmarks.study.accuracy import Answers, answered, coverage_of, curve, gains
+from w2wpath.benchmarks.rivals.every import RIVALS
+from w2wpath.benchmarks.study.accuracy import Answers, answered, coverage_of, curve, gains, leads
 from w2wpath.benchmarks.study.cells import is_made, read_about
 from w2wpath.benchmarks.study.decided import decisions_of
 from w2wpath.benchmarks.study.detection import Drawn, Known, Part, detected, figures, margins, ratio_of_classes
-from w2wpath.benchmarks.study.inner import RIVALS
 from w2wpath.benchmarks.study.methods import KOEHLER, METHODS, RECOMMENDED, VARIANTS, variant_settings
 from w2wpath.benchmarks.study.resampling import Figure, Floats, Mask, figure, mean_of, patient_weights
 from w2wpath.benchmarks.study.run import Fold, Study
@@ -253,7 +253,8 @@ class _Scoring:
             found[row], curves[row] = figures(drawn[row], n), curve(answers, label)
             of_seed[row] = seeds
         found |= self._koehler(drawn, of_seed, n)
-        return {"accuracy": found, "gain": gains(self._shared(drawn, of_seed), n)}
+        shared = self._shared(drawn, of_seed)
+        return {"accuracy": found, "gain": gains(shared, n), "lead": leads(shared, RECOMMENDED, n)}
 
     def _answers(self, row: str, fold: Fold) -> Answers:
         cell, test = self.study.net(row, fold), self.ground.sides(fold[0])[1]
@@ -289,9 +290,9 @@ class _Scoring:
         }
 
     def _koehler(self, drawn: dict[str, Drawn], of_seed: dict[str, list[int]], n: int) -> Rows:
-        """Return the best and the median quantile of Köhler's threshold, chosen by the result: it favours the rival."""
+        """Return the best and the median of Köhler's thresholds that were run, chosen by the result, in his favour."""
         rows = [row for row in KOEHLER if row in drawn]
-        if len(rows) < len(KOEHLER):
+        if len(rows) < 2:  # there is nothing to choose from
             return {}
         means = {row: mean_of(drawn[row]["accuracy"]) for row in rows}
         best = max(rows, key=lambda row: float(means[row][0]))
