@@ -35,13 +35,14 @@ def run(
     backbone: Backbone = None,
     images: Images = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, each with its share of the cores.")] = 1,
+    scheduler: options.Scheduler = None,
     as_json: options.Json = False,
 ) -> None:
     """Make what is missing of a grid of data sets, rows and seeds, then its report.
 
     What was done before stays, so a grid that was interrupted goes on. Exit code 3: some of it failed.
     """
-    _conduct(grid, out, data, workers, as_json, backbone=backbone, images=images)
+    _conduct(grid, out, data, workers, as_json, backbone=backbone, images=images, scheduler=scheduler)
 
 
 @app.command("report")
@@ -86,12 +87,22 @@ def _conduct(
     images: int | None,
     expect: Path | None = None,
     check: Path | None = None,
+    scheduler: str | None = None,
 ) -> None:
     from w2wpath.benchmarks.bench.report import conduct
 
     folder = out or Path("bench") / "-".join(str(part) for part in (grid.stem, backbone, images) if part)
     done = conduct(
-        grid, folder, data, workers, make_progress(), backbone=backbone, images=images, expect=expect, check=check
+        grid,
+        folder,
+        data,
+        workers,
+        make_progress(),
+        backbone=backbone,
+        images=images,
+        expect=expect,
+        check=check,
+        scheduler=scheduler,
     )
     if as_json:
         files = [str(path) for path in done.files]

@@ -55,9 +55,7 @@ def run(
     colour_map: Annotated[str | None, typer.Option(help="inferno or cividis. [default: inferno]")] = None,
     max_mb: Annotated[float | None, typer.Option(help="Most megabytes of a report.html. [default: 10.0]")] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each taking whole slides.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="dask.distributed scheduler, like tcp://host:8786, instead of --workers.")
-    ] = None,
+    scheduler: options.Scheduler = None,
     shard: Annotated[str | None, typer.Option(help="Part i/N of the cohort, for batch queues.")] = None,
     overwrite: Annotated[bool, typer.Option("--overwrite", help="Read again what has been read already.")] = False,
     device: options.Device = None,

@@ -16,6 +16,9 @@ Precision = Annotated[
     str | None,
     typer.Option(help="auto, fp32 or bf16; auto takes bf16 where the device computes in it. [default: auto]"),
 ]
+Scheduler = Annotated[
+    str | None, typer.Option(help="dask.distributed scheduler, like tcp://host:8786, instead of --workers.")
+]
 SlideMpp = Annotated[
     float | None, typer.Option("--slide-mpp", help="um per level-0 pixel of the slide, instead of its header's.")
 ]

@@ -22,6 +22,7 @@ def run(
         Path | None, typer.Option(help="Folder that cohort and truth are relative to. [default: that of the TOML]")
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, each with its share of the cores.")] = 1,
+    scheduler: options.Scheduler = None,
     report_only: Annotated[
         bool, typer.Option("--report-only", help="Train nothing; write tables and figures of the cells that are there.")
     ] = False,
@@ -33,7 +34,7 @@ def run(
     """
     from w2wpath.benchmarks.study.report import conduct
 
-    done = conduct(study, out or Path("study") / study.stem, data, workers, report_only, make_progress())
+    done = conduct(study, out or Path("study") / study.stem, data, workers, report_only, make_progress(), scheduler)
     if as_json:
         tell_json({"out": str(done.out), "files": [str(path) for path in done.files], "failed": done.failed})
     else:

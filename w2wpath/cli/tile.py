@@ -67,9 +67,7 @@ def run(
         typer.Option(help="Pixels: zstd (lossless), jpeg, or source (the scanner's own tiles). [default: zstd]"),
     ] = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes, each taking whole slides.")] = 1,
-    scheduler: Annotated[
-        str | None, typer.Option(help="dask.distributed scheduler, like tcp://host:8786, instead of --workers.")
-    ] = None,
+    scheduler: options.Scheduler = None,
     shard: Annotated[str | None, typer.Option(help="Part i/N of the cohort, for batch queues.")] = None,
     extra: Annotated[
         str | None, typer.Option(help="More columns: tissue (share of the tile), sharpness, comma separated.")

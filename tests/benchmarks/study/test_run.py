@@ -15,6 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from distributed import LocalCluster
 from PIL import Image
 
 from tests.benchmarks.study.conftest import TOML, cells, content, lay_out, run
@@ -364,15 +365,26 @@ def test_a_changed_cohort_or_tiling_is_not_taken_for_the_old_one(tmp_path: Path)
     )
 
 
+def test_workers_of_a_scheduler_make_the_same_cells(finished: Path) -> None:
+    before = {name: content(path) for name, path in cells(finished).items()}
+    for name in ("wise-recommended-f1-s0", "net-all-f0-s0"):
+        cells(finished)[name].unlink()
+    with LocalCluster(
+        n_workers=1, threads_per_worker=1, host="127.0.0.1", dashboard_address="127.0.0.1:0", memory_limit=0
+    ) as cluster:
+        assert run(finished, scheduler=cluster.scheduler_address).failed == {}
+    assert {name: content(path) for name, path in cells(finished).items()} == before
+
+
 def test_a_worker_that_is_lost_costs_its_cell_and_no_other(finished: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     lost, other = cells(finished)["net-random-f1-s0"], cells(finished)["net-all-f0-s0"]
     lost.unlink()
     other.unlink()
     whole = making.each
 
-    def losing(task: Any, works: list[Work], *, workers: int) -> Iterator[tuple[Work, Any]]:
+    def losing(task: Any, works: list[Work], **how: Any) -> Iterator[tuple[Work, Any]]:
         # a process that is really killed thrice takes its minute; what it comes to is this
-        for work, result in whole(task, works, workers=workers):
+        for work, result in whole(task, works, **how):
             yield work, making.WorkerLost("killed") if work.name == "net-random-f1-s0" else result
 
     monkeypatch.setattr(making, "each", losing)

@@ -77,7 +77,9 @@ def open_sets(
     return entries, failed
 
 
-def complete(entries: Sequence[Entry], *, workers: int, progress: Progress) -> dict[str, str]:
+def complete(
+    entries: Sequence[Entry], *, workers: int, progress: Progress, scheduler: str | None = None
+) -> dict[str, str]:
     """Make every cell that is missing; return what failed, by cell.
 
     Rows of every seed go before those of one, so that a grid that is interrupted has its main figures; then seed by
@@ -93,7 +95,7 @@ def complete(entries: Sequence[Entry], *, workers: int, progress: Progress) -> d
             for stage in (_first, _lists):
                 works = {_told(work): work for study in mine for work in stage(study, seed)}
                 asked = [work for told, work in works.items() if told not in failed]
-                failed |= make_all(asked, clock, workers, progress, f"seed {seed}", _told)
+                failed |= make_all(asked, clock, workers, progress, f"seed {seed}", _told, scheduler)
     return failed
 
 

@@ -52,6 +52,7 @@ def conduct(
     images: int | None = None,
     expect: Path | None = None,
     check: Path | None = None,
+    scheduler: str | None = None,
 ) -> Done:
     """Make what is missing of the grid in `toml`, then write its report into folder `out`; with no `data`, only that.
 
@@ -63,6 +64,8 @@ def conduct(
         Write the figures there as those that are expected from now on.
     check
         Compare the figures with those expected there, after the report is written.
+    scheduler
+        Address of a dask.distributed scheduler whose workers see the same files and train the cells.
 
     Raises
     ------
@@ -79,7 +82,7 @@ def conduct(
     if not entries:
         raise RunError(f"{out}: not one data set is there. " + next(iter(failed.values()), ""))
     if data is not None:
-        failed |= complete(entries, workers=workers, progress=progress)
+        failed |= complete(entries, workers=workers, progress=progress, scheduler=scheduler)
     results = gather(entries)
     files = [*_write(out, bench, settings, results), *draw_pictures(out, results), *draw_gallery(out, entries)]
     if expect is not None:

@@ -25,10 +25,12 @@ def make_all(
     progress: Progress,
     what: str,
     told: Callable[[Work], str] = lambda work: work.name,
+    scheduler: str | None = None,
 ) -> dict[str, str]:
     """Make cells that are not there, by processes where there are several; return what went wrong, by cell as `told`.
 
-    Rows often ask for the same network: a list that removes nothing is that of row ``all``. It is trained once.
+    With a `scheduler` they are its tasks; its workers see the same files. Rows often ask for the same network: a list
+    that removes nothing is that of row ``all``. It is trained once.
     """
     alike: dict[str, list[Work]] = {}
     made: dict[str, Work] = {}
@@ -44,9 +46,9 @@ def make_all(
     for same in [one for one in alike if one in made]:
         failed |= _copied(made[same], alike.pop(same), progress, told)
     left = [group[0] for group in alike.values()]
-    alone = workers <= 1 or len(left) <= 1
+    alone = scheduler is None and (workers <= 1 or len(left) <= 1)
     task = partial(make, progress=progress) if alone else make
-    for work, result in each(task, list(left), workers=workers):
+    for work, result in each(task, list(left), workers=workers, scheduler=scheduler):
         left.remove(work)
         group = alike[identity(work)]
         if isinstance(result, BaseException):

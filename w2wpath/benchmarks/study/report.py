@@ -24,7 +24,15 @@ class Done:
     missing: tuple[str, ...]
 
 
-def conduct(toml: Path, out: Path, data: Path | None, workers: int, report_only: bool, progress: Progress) -> Done:
+def conduct(
+    toml: Path,
+    out: Path,
+    data: Path | None,
+    workers: int,
+    report_only: bool,
+    progress: Progress,
+    scheduler: str | None = None,
+) -> Done:
     """Do what is missing of the study in `toml`, then write its tables and figures into folder `out`.
 
     Parameters
@@ -33,6 +41,8 @@ def conduct(toml: Path, out: Path, data: Path | None, workers: int, report_only:
         What cohort and truth are relative to; None takes the folder of the TOML.
     report_only
         Train nothing.
+    scheduler
+        Address of a dask.distributed scheduler whose workers see the same files and train the cells.
 
     Raises
     ------
@@ -44,7 +54,7 @@ def conduct(toml: Path, out: Path, data: Path | None, workers: int, report_only:
     if not report_only:
         refuse_without_packages(study.rows)
     opened = open_study(out, study, tiling, cleaning, workers=workers, progress=progress)
-    failed = {} if report_only else complete(opened, workers=workers, progress=progress)
+    failed = {} if report_only else complete(opened, workers=workers, scheduler=scheduler, progress=progress)
     scores = score(opened)
     files = [*write_tables(opened, scores), *draw_figures(out, scores)]
     return Done(out, tuple(files), failed, scores.missing)

@@ -331,7 +331,9 @@ def _threads(workers: int) -> int | None:
     return max(1, (os.cpu_count() or 1) // workers) if workers > 1 else None
 
 
-def complete(study: Study, *, workers: int = 1, progress: Progress | None = None) -> Mapping[str, str]:
+def complete(
+    study: Study, *, workers: int = 1, scheduler: str | None = None, progress: Progress | None = None
+) -> Mapping[str, str]:
     """Make every cell that is missing; return what went wrong by cell.
 
     Seed by seed and row by row: while the Wise networks of a variant are trained, processes that would be idle train
@@ -344,5 +346,5 @@ def complete(study: Study, *, workers: int = 1, progress: Progress | None = None
         first = [study.wise_cells(variant, seed) for variant in study.variants]
         for ahead in (*first, study.inner_cells(seed), []):
             works = [work for work in (*ahead, *study.net_cells(seed)) if work.name not in failed]
-            failed |= make_all(works, clock, workers, progress, f"seed {seed}")
+            failed |= make_all(works, clock, workers, progress, f"seed {seed}", scheduler=scheduler)
     return failed
