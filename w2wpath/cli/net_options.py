@@ -56,7 +56,7 @@ WeightDecay = Annotated[float | None, _option(_TRAIN, "Weight decay of SGD. [def
 Schedule = Annotated[
     str | None, _option(_TRAIN, "Learning rate over the epochs: cosine or constant. [default: cosine]")
 ]
-Augment = Annotated[str | None, _option(_TRAIN, "flips, flips+stain or none. [default: flips+stain]")]
+Augment = Annotated[str | None, _option(_TRAIN, "flips, flips+stain, mirror or none. [default: flips+stain]")]
 Standardise = Annotated[
     bool | None,
     _switch(_TRAIN, "standardise", "Divide by each channel's standard deviation. [default: True]"),

@@ -115,9 +115,10 @@ class NetSettings(Settings):
     weight_decay: float = Field(0.001, ge=0)
     schedule: Literal["cosine", "constant"] = "cosine"
     """Learning rate over `max_epochs`."""
-    augment: Literal["flips", "flips+stain", "none"] = "flips+stain"
+    augment: Literal["flips", "flips+stain", "mirror", "none"] = "flips+stain"
     """While training: flips and quarter turns; with ``stain`` also a jitter of haematoxylin, eosin and residue, which
-    differ from patient to patient: with it, patients that were left out were read better (given labels of crc27)."""
+    differ from patient to patient: with it, patients that were left out were read better (given labels of crc27).
+    ``mirror`` turns left and right alone, for pictures that have an up and a down."""
     standardise: bool = True
     """Divide by the standard deviation of each channel after subtracting its mean; False only subtracts (R26)."""
     wiped_epochs: int = Field(100, ge=1)

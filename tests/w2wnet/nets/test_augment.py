@@ -50,6 +50,14 @@ def test_tile_by_tile_and_all_at_once_turn_alike(turns: list[int]) -> None:
     assert torch.equal(turned(tiles, torch.tensor(turns)), _turned_at_once(tiles, torch.tensor(turns)))
 
 
+def test_a_mirror_changes_left_and_right_alone() -> None:
+    tiles = some_tiles(64)
+    made = Augmentation.draw("mirror", 64, np.random.default_rng(0), CPU)(tiles, slice(0, 64))
+    mirrored = torch.tensor([not torch.equal(one, tile) for one, tile in zip(made, tiles, strict=True)])
+    assert 16 < int(mirrored.sum()) < 48
+    assert torch.equal(made[mirrored], tiles[mirrored].flip(2))
+
+
 @given(FACTORS, SHIFTS)
 def test_white_stays_white_whatever_the_jitter(scale: list[float], shift: list[float]) -> None:
     white = torch.full((1, 4, 4, 3), 255, dtype=torch.uint8)
@@ -115,4 +123,4 @@ def test_a_batch_in_parts_is_changed_as_the_whole_and_the_same_again(kind: str) 
 def test_a_kind_that_is_not_known_is_refused() -> None:
     with pytest.raises(ConfigError) as caught:
         Augmentation.draw("flip", 1, np.random.default_rng(0), CPU)
-    assert str(caught.value) == "augment must be one of none, flips, flips+stain; got 'flip'."
+    assert str(caught.value) == "augment must be one of none, mirror, flips, flips+stain; got 'flip'."

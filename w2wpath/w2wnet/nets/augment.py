@@ -89,14 +89,16 @@ class Augmentation:
 
     @classmethod
     def draw(cls, kind: str, n: int, random: np.random.Generator, device: torch.device) -> Augmentation:
-        """Draw for `n` tiles; `kind` is ``none``, ``flips`` or ``flips+stain``.
+        """Draw for `n` tiles; `kind` is ``none``, ``mirror``, ``flips`` or ``flips+stain``.
 
         The numbers come from the CPU, so they are the same on every device.
         """
         if kind == "none":
             return cls()
-        if kind not in ("flips", "flips+stain"):
-            raise ConfigError(f"augment must be one of none, flips, flips+stain; got {kind!r}.")
+        if kind not in ("mirror", "flips", "flips+stain"):
+            raise ConfigError(f"augment must be one of none, mirror, flips, flips+stain; got {kind!r}.")
+        if kind == "mirror":  # the columns reversed or not: what has an up and a down keeps it
+            return cls(torch.from_numpy(random.integers(2, size=n)).to(device))
         turns = torch.from_numpy(random.integers(8, size=n)).to(device)
         if kind == "flips":
             return cls(turns)
