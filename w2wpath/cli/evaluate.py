@@ -65,6 +65,7 @@ def run(
     if as_json:
         tell_json(summary(decisions.run, detection, accuracies))
         return
+    tell(f"run {decisions.run}")
     if detection is not None:
         tell_detection(detection)
     if accuracies:
