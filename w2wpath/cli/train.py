@@ -90,7 +90,8 @@ def run(
 
 def _tell(said: Mapping[str, Any]) -> None:
     tell(
-        f"decisions of run {said['run']}. Wise: {said['tiles']} tiles, stopped at epoch {said['stop_epoch']} ({said['stop_reason']}). "
+        f"decisions of run {said['run']}. Wise: {said['tiles']} tiles, stopped at epoch {said['stop_epoch']} "
+        f"({said['stop_reason']}). "
         f"Wiped: {said['kept']} kept tiles, {said['wiped_epochs']} epochs, "
         f"accuracy on them {said['training_accuracy_wiped']:.3f} (training, not evidence)."
     )
