@@ -246,19 +246,16 @@ def _removal(results: Results) -> Iterator[str]:
 
 def _kinds_in_test(results: Results) -> Iterator[str]:
     """Yield what is flagged of each kind in test, where no label is read."""
-    body, present = [], dict[str, None]()
     told = {
         (name, row): {
-            **{what.removeprefix("excluded "): one for what, one in sides["test"].items() if what[9:] in KINDS},
+            **{what.removeprefix("excluded "): one for what, one in sides["test"].items()},
             "good": sides["test"]["false removals"],
         }
         for name, rows in results.sides.items()
         for row, sides in rows.items()
     }
-    for figures in told.values():
-        present |= dict.fromkeys(kind for kind in (*KINDS, "good") if kind in figures)
-    for (name, row), figures in told.items():
-        body.append([name, row, *(cell(figures.get(kind)) for kind in present)])
+    present = [kind for kind in (*KINDS, "good") if any(kind in figures for figures in told.values())]
+    body = [[name, row, *(cell(figures.get(kind)) for kind in present)] for (name, row), figures in told.items()]
     yield from _section(
         results,
         "Flagged in test, by kind",
