@@ -107,12 +107,14 @@ def test_paper_is_the_preset_but_for_what_is_named_and_the_tracker() -> None:
 
 
 def test_how_paper_trains_is_not_what_clean_names() -> None:
-    base = BASE.model_copy(update={"augment": "flips", "lr": 0.02})
-    base.model_fields_set.update({"augment", "lr"})
+    base = BASE.model_copy(update={"augment": "flips", "lr": 0.02, "dropout_scope": "head", "max_epochs": 7})
+    base.model_fields_set.update({"augment", "lr", "dropout_scope", "max_epochs"})
     of_wise, of_wiped = variant_settings(base, "paper", 0, STUDY), network_settings(base, METHODS["paper"], STUDY)
     for settings in (of_wise, of_wiped):
         assert (settings.augment, settings.lr) == (PAPER["augment"], PAPER["lr"]) == ("none", 0.0001)
-    assert variant_settings(base, "recommended", 0, STUDY).augment == "flips"
+    assert (of_wise.dropout_scope, of_wise.max_epochs) == ("all", 7)
+    ours = variant_settings(base, "recommended", 0, STUDY)
+    assert (ours.augment, ours.dropout_scope) == ("flips", "head")
 
 
 def test_only_the_row_pretrained_begins_with_weights() -> None:

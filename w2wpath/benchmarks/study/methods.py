@@ -162,13 +162,13 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 def variant_settings(base: CleanSettings, variant: str, k: int, study: StudySettings) -> CleanSettings:
     """Return the settings of a variant's Wise in fold `k`.
 
-    ``paper`` takes the preset, with what [clean] states by name except for how its deterministic networks are trained,
-    and follows the moving average but in the folds that the study lists.
+    ``paper`` takes the preset, whatever [clean] states by name of what the preset sets, but for the epochs, which all
+    rows share; and follows the moving average but in the folds that the study lists.
     """
     given = _given(base)
     if variant == "paper":
         exact = k in study.paper_exact_folds
-        given = {name: value for name, value in given.items() if name not in PAPERS_NETWORK}
+        given = {name: value for name, value in given.items() if name not in PAPER or name == "max_epochs"}
         return CleanSettings(**given | study.paper | {"preset": "paper", "tracker": "exact" if exact else "ema"})
     return CleanSettings(**given | _of_paper(*CHANGES.get(variant, ())))
 
