@@ -71,6 +71,12 @@ def _quick_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
+def sha256_of(path: Path) -> str:
+    """Return the sha256 of a whole file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that shape results."""
     found = {"python": platform.python_version()}

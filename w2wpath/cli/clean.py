@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -112,8 +113,6 @@ def run(
     if fold is not None:
         _tell_fold(cleaning, fold, as_json=as_json)
         return
-    from functools import partial
-
     from w2wpath.reports.cleaning import write_report
 
     tiles, decisions = collected(cleaning, force=force, report=partial(write_report, cleaning.folder, opened))

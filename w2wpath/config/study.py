@@ -30,7 +30,7 @@ class StudySettings(Settings):
     tenth on a CPU."""
     paper: Annotated[dict[str, float], AfterValidator(checked_changes)] = Field(default_factory=dict)
     """Settings of rows ``paper`` and ``deterministic`` that the paper has for these data, such as its learning rate;
-    what [clean] states by name they keep else."""
+    else ``paper`` has its preset, whatever [clean] states by name, but for the epochs."""
     cohort_variant: Literal["whole", "good-only", "imbalanced"] = "whole"
     """``good-only`` leaves the spurious tiles out of the cohort (by the truth: scoring data are being built) and
     ``imbalanced`` thins one class to a tenth of the largest; both train the Wise networks only."""

@@ -25,7 +25,7 @@ from w2wpath.benchmarks.study.plain import finite
 from w2wpath.config import NetSettings
 from w2wpath.errors import RunError, writing
 from w2wpath.progress import Progress, Silent
-from w2wpath.provenance import Clock, versions, write_whole
+from w2wpath.provenance import Clock, sha256_of, versions, write_whole
 from w2wpath.tiles.store import TileStore
 from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.fit import StopRecord, draw_exact, fit_wise
@@ -137,8 +137,7 @@ def _sha256(weights: Path) -> str:
 
 @lru_cache(maxsize=8)
 def _sha256_of(weights: Path, _changed_ns: int, _size: int) -> str:
-    with weights.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return sha256_of(weights)
 
 
 def digest_of(rows: Rows) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from numpy.typing import NDArray
 from w2wpath.config import NetSettings
 from w2wpath.errors import ConfigError, RunError, did_you_mean
 from w2wpath.progress import Progress, Silent
-from w2wpath.provenance import record
+from w2wpath.provenance import record, sha256_of
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.calibration import Calibration, apply, calibrate, fit_temperature
 from w2wpath.w2wnet.domain import DomainReference
@@ -64,9 +63,10 @@ class Trained:
 
 @dataclass(frozen=True)
 class Sides:
-    """Which rows of the table serve what, and the labels (n,) int16 to train on."""
+    """Which rows of the table serve what, the labels (n,) int16 to train on, and the patients (n,) int32."""
 
     labels: NDArray[np.int16]
+    patient: NDArray[np.int32]
     labelled: NDArray[np.intp]
     kept: NDArray[np.intp]
     unseen: NDArray[np.intp]
@@ -139,9 +139,7 @@ def train(
         "quantile": quantile_threshold(decisions.u[sides.unseen], settings.flag_share),
     }
     transfer = _transfer(sides, decisions, fit, thresholds)
-    calibration, about_calibration = _calibrate(
-        calibrate_with, sides, decisions, table.patient, tiles, settings, progress
-    )
+    calibration, about_calibration = _calibrate(calibrate_with, sides, decisions, tiles, settings, progress)
     summary = {
         **_told(table, decisions, settings, sides, fit, thresholds),
         "training_accuracy_wiped": float((wiped.predict(kept).argmax(axis=1) == labels[kept]).mean()),
@@ -205,7 +203,7 @@ def _sides(table: TileTable, decisions: Decisions, allow_stale: bool) -> Sides:
         )
     if not unseen.size:
         raise RunError(f"run {decisions.run}: judged none of the tiles that are kept. Run `w2wpath clean` again.")
-    return Sides(labels, np.flatnonzero(labels >= 0), kept, unseen)
+    return Sides(labels, table.patient, np.flatnonzero(labels >= 0), kept, unseen)
 
 
 def _transfer(sides: Sides, decisions: Decisions, fit: WiseFit, thresholds: Mapping[str, float]) -> Transfer:
@@ -215,13 +213,7 @@ def _transfer(sides: Sides, decisions: Decisions, fit: WiseFit, thresholds: Mapp
 
 
 def _calibrate(
-    source: Source,
-    sides: Sides,
-    decisions: Decisions,
-    patient: NDArray[np.int32],
-    tiles: Tiles,
-    settings: NetSettings,
-    progress: Progress,
+    source: Source, sides: Sides, decisions: Decisions, tiles: Tiles, settings: NetSettings, progress: Progress
 ) -> tuple[Calibration, dict[str, Any]]:
     """Fit the temperature; only on tiles of patients that the network in question never saw."""
     unseen, labels = sides.unseen, sides.labels
@@ -230,25 +222,19 @@ def _calibrate(
     if source == "wiped":
         of_wise = fit_temperature(probs, labels[unseen])
         fold = int(np.bincount(decisions.fold[unseen]).argmax())
-        unseen, probs = _held_out(fold, sides, decisions, patient, tiles, settings, progress)
+        unseen, probs = _held_out(fold, sides, decisions, tiles, settings, progress)
         about |= {"fold": fold, "nll_at_oof": nll(apply(probs, of_wise), labels[unseen])}
     found = calibrate(probs, labels[unseen], fixed=1.0 if source == "none" else None)
     return found, {**about, **asdict(found), **_accuracies(probs.argmax(axis=1), labels[unseen])}
 
 
 def _held_out(
-    fold: int,
-    sides: Sides,
-    decisions: Decisions,
-    patient: NDArray[np.int32],
-    tiles: Tiles,
-    settings: NetSettings,
-    progress: Progress,
+    fold: int, sides: Sides, decisions: Decisions, tiles: Tiles, settings: NetSettings, progress: Progress
 ) -> tuple[NDArray[np.intp], NDArray[np.float32]]:
     """Train a Wiped on the kept tiles of all patients but a fold's; return rows of those, and what it says of them."""
     rows = sides.unseen[decisions.fold[sides.unseen] == fold]
     # tiles that came after the run have no fold; where they are of these patients, they stay out too
-    within = sides.kept[~np.isin(patient[sides.kept], patient[rows])]
+    within = sides.kept[~np.isin(sides.patient[sides.kept], sides.patient[rows])]
     network = WipedFitter(tiles, progress).fit(
         within, sides.labels[within], settings.seed + 2, settings.wiped_epochs, f"Wiped without fold {fold + 1}"
     )
@@ -340,16 +326,8 @@ def _provenance(
         settings.model_dump(mode="json"),
         store_hash=store_hash,
         fold_hash=decisions.about["fold_hash"],
-        weights_sha256=_sha256_of(settings.weights),
+        weights_sha256=None if settings.weights is None else sha256_of(settings.weights),
         clean_run=decisions.run,
         patients=[name for i, name in enumerate(table.patients) if i in trained_on],
         stop={"reason": fit.stop.reason, "epoch": fit.stop.epoch, "deltas": list(fit.stop.deltas)},
     )
-
-
-def _sha256_of(weights: Path | None) -> str | None:
-    """Return the sha256 of the file of pretrained weights; None when training began with random ones."""
-    if weights is None:
-        return None
-    with weights.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
