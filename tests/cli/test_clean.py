@@ -139,8 +139,9 @@ def test_a_run_that_excludes_too_much_waits_for_a_person(run: Run, tmp_path: Pat
     )
     assert (tmp_path / "clean" / name / "report.html").is_file()
     assert not (tmp_path / "tiles.zarr" / "decisions").exists()
-    assert (
-        run("status").out.splitlines()[-1] == f"Next: w2wpath {' '.join(['clean', *flags])} --force (about 1 s at most)"
+    assert run("status").out.splitlines()[-1] == (
+        f"Next: look at clean/{name}/report.html; if it is right, "
+        f"w2wpath {' '.join(['clean', *flags])} --force (about 1 s at most)"
     )
     forced = run("clean", *flags, "--force")
     assert (forced.code, forced.err.splitlines()[0]) == (0, f"run {name}: every fold is done")
