@@ -74,8 +74,10 @@ def test_every_cell_has_a_run_card(finished: Path) -> None:
     assert {f"{card['set']}-s{card['seed']}/{card['cell']}" for card in cards} == set(cells(finished))
     wise = next(card for card in cards if card["cell"] == "wise-recommended-f0-s1")
     assert (wise["stop_reason"], wise["epochs"], wise["draws"], wise["device"]) == ("stable", 9, 2, "cpu, fp32")
+    assert 0.5 < wise["labels_named"] <= 1.0
     deterministic = next(card for card in cards if card["cell"].startswith("net-deterministic"))
     assert deterministic["settings"]["lr"] == 0.1
+    assert deterministic["labels_named"] is None
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -319,5 +319,7 @@ def _cost(results: Results) -> Iterator[str]:
         trained = [card for card in cards if not card.get("same_as")]  # a copy took nothing
         mean = sum(card["minutes"] for card in trained) / max(len(trained), 1)
         draws = "–" if not kind.startswith("wise") else ", ".join(sorted({str(card["draws"]) for card in cards}))
-        body.append([kind, str(len(cards)), f"{mean:.1f}", reasons, draws])
-    yield from grid(["cell", "number", "minutes each", "ended by", "draws"], body)
+        named = [card["labels_named"] for card in cards if card["labels_named"] is not None]
+        share = f"{min(named):.2f} to {max(named):.2f}" if named else "–"
+        body.append([kind, str(len(cards)), f"{mean:.1f}", reasons, draws, share])
+    yield from grid(["cell", "number", "minutes each", "ended by", "draws", "given labels named"], body)

@@ -130,7 +130,7 @@ def _measured(results: Results) -> Measured:
 
 
 def _cards(entry: Entry, scores: Scores) -> list[dict[str, Any]]:
-    """Return what is to be known of each cell: settings, seed, device, how it stopped, minutes, draws."""
+    """Return what is to be known of each cell: settings, seed, device, how it stopped, minutes, draws, labels named."""
     found = []
     for name, about in scores.about.get("cells", {}).items():
         stop, settings = about.get("stop"), about["settings"]
@@ -143,6 +143,7 @@ def _cards(entry: Entry, scores: Scores) -> list[dict[str, Any]]:
                 "epochs": about["key"]["epochs"] if stop is None else stop["epoch"],
                 "tracker": settings.get("tracker"),
                 "draws": settings.get("draws"),
+                "labels_named": about.get("labels_named"),
                 "device": about["compute"],
                 "training_images": about["train_tiles"],
                 "minutes": round(about["seconds"] / 60, 2),

@@ -305,7 +305,7 @@ class _Scoring:
     # how it came about ----------------------------------------------------------------------------------------------
 
     def about(self) -> dict[str, Any]:
-        """Tell of every cell that is there how long it took, and of every Wise how it stopped."""
+        """Tell of every cell that is there how long it took, and of every Wise how it stopped and what it learned."""
         cells: dict[str, Any] = {}
         for variant in self.study.variants:
             for fold in self.study.folds:
@@ -313,7 +313,9 @@ class _Scoring:
                 if wise is not None:
                     stop = self.study.judged(variant, fold).fit.stop
                     told = {"reason": stop.reason, "epoch": stop.epoch}
-                    cells[self.study.wise_work(variant, fold).name] = {**wise.about, "stop": told}
+                    given_n = self.study.ground.table.label[self.study.ground.sides(fold[0])[0]]
+                    named = float((wise.mean_nk.argmax(axis=1) == given_n).mean())
+                    cells[self.study.wise_work(variant, fold).name] = {**wise.about, "stop": told, "labels_named": named}
         for row in self.study.rows if self.study.study.cohort_variant == "whole" else ():
             for fold in self.study.folds:
                 net = self.study.net(row, fold)
