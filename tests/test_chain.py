@@ -154,7 +154,7 @@ def test_the_summaries_count_what_is_in_the_files(chain: Chain) -> None:
     assert sum(row["judged"] for row in chain.said["clean"]["by_class"].values()) == len(table.labelled())
     assert chain.said["train"]["tiles"] == len(table.labelled())
     assert chain.said["train"]["kept"] == len(decisions.for_training())
-    with (chain.home / chain.said["clean"]["report"]).with_name("review.csv").open(encoding="utf-8") as file:
+    with (chain.home / chain.said["clean"]["report"]).with_name("review.csv").open(encoding="utf-8-sig") as file:
         states = [row["state"] for row in csv.DictReader(file)]
     assert {name: states.count(name) for name in ("kept", "excluded", "undecided")} == decisions.counts()
 

@@ -49,7 +49,7 @@ def said(result: Result) -> dict[str, object]:
 
 
 def fill(path: Path, verdict: Callable[[dict[str, str]], str]) -> None:
-    with path.open(newline="", encoding="utf-8") as file:
+    with path.open(newline="", encoding="utf-8-sig") as file:
         rows = list(csv.DictReader(file))
     for row in rows:
         row["verdict"] = verdict(row)

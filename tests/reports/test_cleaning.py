@@ -198,6 +198,16 @@ def test_the_stop_is_explained_by_the_rule_that_was_used(
     assert says.format("hardly any tile changes group any more") in text
 
 
+def test_networks_that_learned_nothing_are_told_first(store: TileStore, decisions: Decisions, tmp_path: Path) -> None:
+    folds = [{**fold, "stop": {**fold["stop"], "reason": "degenerate"}} for fold in decisions.about["folds"]]
+    text = flat(Seen(written(tmp_path, store, having(decisions, folds=folds))).text)
+    assert "no network learned anything, so nothing was judged: that no tile is set aside says nothing about" in text
+    assert "Clean again: this run says nothing of your tiles." in text
+    assert "No network learned enough to judge them." in text
+    assert "stands out" not in text
+    assert "found nothing wrong" not in text
+
+
 def test_risk_is_of_all_judged_tiles_and_of_those_that_are_not_set_aside(decisions: Decisions) -> None:
     curves = risk_curves(decisions)
     wrong = decisions.predicted != decisions.label

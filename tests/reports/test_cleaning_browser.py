@@ -151,7 +151,7 @@ def test_tiles_are_judged_by_keys_undone_and_downloaded(opened: Open, report: Pa
         with page.expect_download() as download:
             press(page, keys)
         assert download.value.suggested_filename == f"review-{RUN}.csv"
-        with open(download.value.path(), newline="", encoding="utf-8") as file:
+        with open(download.value.path(), newline="", encoding="utf-8-sig") as file:
             rows = list(csv.reader(file))
         said = [("keep", ""), ("exclude", ""), ("relabel", CLASSES[other]), ("keep", ""), ("keep", "")]
         # with the label that was shown, so that a tile that is relabelled meanwhile is asked again

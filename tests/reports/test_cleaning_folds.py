@@ -13,6 +13,7 @@ from w2wpath.reports.cleaning_folds import (
     provenance,
     score_table,
     stop_table,
+    unlearned,
     u_table,
 )
 from w2wpath.reports.cleaning_tables import Table
@@ -51,13 +52,32 @@ def test_a_stop_is_told_in_words_and_what_was_not_recorded_is_a_dash() -> None:
 
 
 def test_centres_and_boundaries_are_those_of_the_fold() -> None:
-    assert texts(score_table([FOLD, FULL])) == [
+    assert texts(score_table([FOLD, FULL], {})) == [
         ["2", "–", "–", "–", "–"],
         ["3", "0.000", "0.500", "1.000", "0.250"],
     ]
+    titles = {weight: score_table([FULL], {"label_weight": weight}).caption for weight in (0.0, 0.5, 1.0)}
+    assert titles == {
+        0.0: "Score of each network (u)",
+        0.5: "Score of each network (u + 0.5 × Brier)",
+        1.0: "Score of each network (u + Brier)",
+    }
     assert texts(u_table([FOLD, FULL])) == [
         ["2", "–", "–", "–", "–", "0.300"],
         ["3", "0.100", "0.200", "0.400", "0.300", "0.300"],
+    ]
+
+
+def test_networks_that_learned_nothing_are_a_warning() -> None:
+    nothing = {**FULL, "fold": 0, "stop": {"reason": "degenerate", "epoch": 55}}
+    assert unlearned([FOLD, FULL]) == []
+    assert unlearned([nothing, FOLD, FULL]) == [
+        "the network of fold 1 learned nothing, so it votes against no tile, and others may be outvoted. "
+        "Look at its curve in the report; more --max-epochs or another --lr may help."
+    ]
+    assert unlearned([nothing, {**nothing, "fold": 1}]) == [
+        "no network learned anything, so nothing was judged: that no tile is set aside says nothing about them. "
+        "Clean again with more --max-epochs, another --lr or another --backbone."
     ]
 
 

@@ -79,7 +79,7 @@ def test_the_reader_sees_nothing_of_what_was_decided(store: TileStore, tmp_path:
     out.mkdir()
     write_audit(out / "audit.csv", table, audit)
     files = write_review_qupath(out, store, table, audit.rows, run=audit.run, audit="a1")
-    with (out / "audit.csv").open() as file:
+    with (out / "audit.csv").open(encoding="utf-8-sig") as file:
         rows = list(csv.reader(file))
     assert tuple(rows[0]) == HEADER
     assert len(rows) == 21
@@ -99,7 +99,7 @@ def test_an_audit_is_scored_from_its_own_verdicts(store: TileStore, tmp_path: Pa
         "excluded": {"tiles": 30, "drawn": 10, "weight": 3.0},
         "kept": {"tiles": 60, "drawn": 10, "weight": 6.0},
     }
-    with (tmp_path / "audit.csv").open(newline="") as file:
+    with (tmp_path / "audit.csv").open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     spurious = {name: iter([True] * many + [False] * 20) for name, many in (("excluded", 7), ("kept", 1))}
     for row in rows[:-1]:  # one is left without an answer

@@ -105,7 +105,8 @@ def test_a_patient_without_a_fold_is_on_no_side() -> None:
             [(p, c) for p in range(6) for c in range(2)] + [(0, 2)] * 6,
             2,
             "class 'H' lives in one patient only (p0), so the Wise of that patient's fold would never see it. "
-            "Annotate it in a second patient, or leave it out with `w2wpath relabel --classes`.",
+            "Annotate it in a second patient, or leave it out by a class map without it "
+            '(unlisted = "skip"): `w2wpath relabel --rois FILE --class-map MAP.toml`.',
             id="class in one patient",
         ),
         pytest.param(

@@ -128,7 +128,7 @@ def test_a_full_disk_leaves_no_half_run(store: TileStore) -> None:
 def test_a_store_that_was_never_cleaned_says_so(store: TileStore) -> None:
     with pytest.raises(RunError) as caught:
         read_decisions(store, store.table())
-    assert str(caught.value) == f"{store.path}: has not been cleaned. Run `w2wpath clean` first."
+    assert str(caught.value) == f"{store.path}: has no decisions yet. Run `w2wpath clean`; if one waits for you, `w2wpath status` says so."
 
 
 def test_a_run_that_is_not_there_is_refused_with_those_that_are(store: TileStore) -> None:
@@ -176,10 +176,14 @@ def test_a_tile_with_another_label_is_stale_and_keeps_its_scores(store: TileStor
         assert np.array_equal(getattr(read, name)[~stale], getattr(written, name)[~stale])
     with pytest.raises(RunError) as caught:
         require_fresh(read)
-    assert str(caught.value) == (
+    refused = (
         "run 20260101T000000Z-aaaaaa: 3 tiles have other labels now than when they were judged "
-        "(run `w2wpath clean` again). Or pass --allow-stale to use them as they are."
+        "(run `w2wpath clean` again)."
     )
+    assert str(caught.value) == refused
+    with pytest.raises(RunError) as caught:
+        require_fresh(read, allow_stale=False)
+    assert str(caught.value) == f"{refused} Or pass --allow-stale to use them as they are."
     require_fresh(read, allow_stale=True)
 
 

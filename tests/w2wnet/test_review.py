@@ -12,7 +12,7 @@ from tests.decided import decided
 from w2wpath.errors import ReviewError
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.ledger import EXCLUDED, KEPT, UNDECIDED, Decisions
-from w2wpath.w2wnet.review import COLUMNS, label_name, read_verdicts_csv, tile_uuid, write_review_csv
+from w2wpath.w2wnet.review import COLUMNS, label_name, on_other_labels, read_verdicts_csv, tile_uuid, write_review_csv
 from w2wpath.w2wnet.verdicts import Verdict, ids_of
 
 
@@ -28,7 +28,7 @@ def decisions(table: TileTable) -> Decisions:
 
 
 def rows_of(path: Path) -> list[dict[str, str]]:
-    with path.open(encoding="utf-8", newline="") as file:
+    with path.open(encoding="utf-8-sig", newline="") as file:
         return list(csv.DictReader(file))
 
 
@@ -37,6 +37,7 @@ def test_the_review_lists_undecided_then_excluded_then_kept_by_falling_score(
 ) -> None:
     write_review_csv(tmp_path / "review.csv", table, decisions)
     rows = rows_of(tmp_path / "review.csv")
+    assert (tmp_path / "review.csv").read_bytes().startswith(b"\xef\xbb\xbftile_id,")  # Excel knows UTF-8 by it
     assert ",".join(rows[0]) == (
         "tile_id,slide,patient,x0,y0,side0,label,state,reason,says,score,label_severity,uncertain_severity,"
         "focus_severity,background_severity,colour_severity,u,flag,fold,verdict,class"
@@ -79,7 +80,7 @@ def filled(path: Path, table: TileTable, answers: dict[int, tuple[str, str]], se
     return path
 
 
-@pytest.mark.parametrize("sep", [",", ";"])
+@pytest.mark.parametrize("sep", [",", ";", "\t"])
 @pytest.mark.parametrize("bom", ["", "\ufeff"])
 def test_what_a_spreadsheet_saves_comes_back(
     table: TileTable, decisions: Decisions, tmp_path: Path, sep: str, bom: str
@@ -103,8 +104,20 @@ def test_three_columns_suffice_and_a_label_in_the_file_is_what_was_judged(table:
     path, own = tmp_path / "v.csv", tile_uuid(table, 0)
     path.write_text(f"tile_id,verdict,class\n{own},keep,\n,,\n")
     assert read_verdicts_csv(path, table).verdicts == (Verdict(own.bytes, "keep", "", label_name(table, 0)),)
+    assert label_name(table, 0) == "blue"
+    path.write_text(f"tile_id,label,verdict,class\n{own},RED,keep,\n")
+    (found,) = read_verdicts_csv(path, table).verdicts
+    assert found == Verdict(own.bytes, "keep", "", "red")
+    assert on_other_labels([found], table) == 1
+    path.write_text(f"tile_id,label,verdict,class\n{own},Blue,keep,\n")
+    assert on_other_labels(read_verdicts_csv(path, table).verdicts, table) == 0
     path.write_text(f"tile_id,label,verdict,class\n{own},violet,keep,\n")
-    assert read_verdicts_csv(path, table).verdicts == (Verdict(own.bytes, "keep", "", "violet"),)
+    with pytest.raises(ReviewError) as caught:
+        read_verdicts_csv(path, table)
+    assert str(caught.value) == (
+        f"{path}: line 2: label 'violet' is not one of blue, green, red. Leave the column label as it was written; "
+        "if classes have changed since, export the review again."
+    )
 
 
 NO_TILE = "00000000-0000-0000-0000-000000000000"
@@ -142,6 +155,7 @@ def test_what_is_wrong_is_named_by_file_and_line(table: TileTable, tmp_path: Pat
     ("content", "said"),
     [
         (b"tile_id,label\n", "has no column verdict, class. Give a CSV with tile_id, verdict, class."),
+        (b"tile_id,Verdict,class,verdict\n", "has column verdict more than once. Leave one of them."),
         (b"", "has no column tile_id, verdict, class. Give a CSV with tile_id, verdict, class."),
         (
             b"tile_id,verdict,class\n\xff",

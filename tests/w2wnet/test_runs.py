@@ -59,7 +59,7 @@ def test_a_run_is_taken_up_until_it_is_finished(tmp_path: Path) -> None:
     run = choose(tmp_path)
     assert choose(tmp_path) == run
     assert choose(tmp_path, name=run) == run
-    assert (tmp_path / run / "folds.csv").read_text() == 'patient,fold\n"a",0\n"b",1\n"c",2\n'
+    assert (tmp_path / run / "folds.csv").read_text() == 'patient,fold\n"a",1\n"b",2\n"c",3\n'
     assert Key.read(tmp_path / run) == KEY
     finish(tmp_path / run)
     assert choose(tmp_path) != run

@@ -12,10 +12,12 @@ from tests.w2wnet.conftest import QUICK, StoreLearner, add_slide, new_store
 from w2wpath.progress import Stopped
 from w2wpath.reports.cleaning import write_report
 from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.at_work import at_work
 from w2wpath.w2wnet.clean import Cleaning, clean, collect, prepare, run_folds
 from w2wpath.w2wnet.ledger import Decisions, undo_run
 from w2wpath.w2wnet.plan import make_plan
 from w2wpath.w2wnet.status import RunStatus, status
+from w2wpath.w2wnet.verdicts import Verdict, append_verdicts, ids_of, standing, undo_batch
 
 CLEAN = ["w2wpath", "clean", "--folds", "3", "--backbone", "a name"]
 
@@ -164,6 +166,49 @@ def test_a_model_of_the_newest_run_reads_slides_next(store: TileStore) -> None:
         assert (found.model_run, found.next) == (of_run, following)
     (model / "model.json").write_text("damaged")
     assert status(store.path).model_run == "not known"
+
+
+def test_verdicts_since_the_training_ask_for_another(store: TileStore) -> None:
+    run = finished(store).run
+    model = store.path.parent / "model"
+    model.mkdir()
+
+    def trained() -> None:
+        about = {"clean_run": run, "verdicts": standing(store)}
+        (model / "model.json").write_text(json.dumps({"provenance": about}))
+
+    trained()
+    heatmap = "w2wpath heatmap slide.svs --model model/ -o out/"
+    assert (status(store.path).verdicts, status(store.path).next) == (0, heatmap)
+    given = [Verdict(one, "exclude", "", "green") for one in ids_of(store.table())[:2]]
+    batch = append_verdicts(store, given, who="ann", source="review.csv")
+    assert (status(store.path).verdicts, status(store.path).next) == (2, "w2wpath train -o model/")
+    trained()
+    assert status(store.path).next == heatmap
+    undo_batch(store, batch, "ann")
+    assert (status(store.path).verdicts, status(store.path).next) == (0, "w2wpath train -o model/")
+
+
+def test_a_run_that_a_process_works_on_is_left_alone(store: TileStore, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.argv", CLEAN)
+    cleaning = interrupted(store)
+    with at_work(cleaning.folder / "fold-1.lock"):
+        found = one(store)
+        assert found.state == "running"
+        assert found.says() == (
+            f"run {cleaning.run}: at work just now, 1 of 3 folds are done, "
+            f"fold 2 is after epoch 4 of {QUICK.max_epochs}"
+        )
+        assert status(store.path).next == f"w2wpath status, when run {cleaning.run} is done"
+    assert one(store).state == "interrupted"
+
+
+def test_runs_of_another_store_in_the_same_folder_are_not_told(store: TileStore) -> None:
+    begun(store)
+    other = new_store(store.path.with_name("other.zarr"))
+    add_slide(other, "s", np.arange(9) % 3, np.arange(9) % 3, ["a", "b", "c"])
+    assert status(other.path).runs == ()
+    assert len(status(store.path).runs) == 1
 
 
 def test_a_run_of_an_earlier_state_of_the_store_is_outdated(store: TileStore) -> None:

@@ -182,7 +182,7 @@ def test_a_verdict_on_another_label_is_asked_again(store: TileStore) -> None:
     said = on(table, plain, given_on(table, 0, "exclude", label="green" if table.label[0] != 1 else "red"))
     assert (said.state[0], REASONS[said.reason[0]], said.stale[0]) == (UNDECIDED, "stale", True)
     with pytest.raises(RunError) as caught:
-        require_fresh(said)
+        require_fresh(said, allow_stale=False)
     assert str(caught.value) == (
         f"run {said.run}: 1 verdicts were given on other labels (give them again: `w2wpath review export`). "
         "Or pass --allow-stale to use them as they are."

@@ -193,6 +193,8 @@ def _tell_fold(cleaning: Cleaning, fold: int, *, as_json: bool) -> None:
 
 
 def _finish(opened: TileStore, report: Path, tiles: TileTable, decisions: Decisions, *, as_json: bool) -> None:
+    from w2wpath.reports.cleaning_folds import nothing_judged
+
     if as_json:
         tell_json(_summary(tiles, decisions, report))
     else:
@@ -203,7 +205,11 @@ def _finish(opened: TileStore, report: Path, tiles: TileTable, decisions: Decisi
             f"run {decisions.run}: {'; '.join(stopped)}. No decision was written. Look at {report}; if it is right, "
             "run the same command with --force, which trains nothing again."
         )
-    if not as_json:
+    if as_json:
+        return
+    if nothing_judged(decisions.about["folds"]):
+        tell("Next: clean again with other settings; this run says nothing of the tiles")
+    else:
         tell("Next: look at the report, correct it with w2wpath review, then w2wpath train -o model/")
 
 
@@ -216,12 +222,14 @@ def _summary(tiles: TileTable, decisions: Decisions, report: Path) -> dict[str, 
         "run": decisions.run,
         "tiles": decisions.counts(),
         "by_class": {row.name: {"judged": row.judged, "excluded": row.excluded} for row in by_class},
-        **{key: about[key] for key in ("folds", "controls", "duplicate_tiles", "stopped", "forced")},
+        "folds": [{**fold, "fold": fold["fold"] + 1} for fold in about["folds"]],  # as --fold counts
+        **{key: about[key] for key in ("controls", "duplicate_tiles", "stopped", "forced")},
         "report": str(report),
     }
 
 
 def _tell(opened: TileStore, tiles: TileTable, decisions: Decisions) -> None:
+    from w2wpath.reports.cleaning_folds import unlearned
     from w2wpath.reports.cleaning_tables import excluded_by, warnings_of
     from w2wpath.w2wnet.controls import says
 
@@ -240,11 +248,9 @@ def _tell(opened: TileStore, tiles: TileTable, decisions: Decisions) -> None:
             f"fold {fold['fold'] + 1}: stopped at epoch {stop['epoch']} ({stop['reason']}), "
             f"accuracy on unseen patients {fold['test_accuracy']:.3f}, threshold {fold['threshold']:.3f}"
         )
-        if stop["reason"] == "degenerate":
-            warn(f"fold {fold['fold'] + 1} learned nothing, so it excludes nothing. Look at its curve in the report.")
     for line in says(about["controls"]):
         tell(line)
-    for line in warnings_of(by_class, by_patient, by_slide):
+    for line in (*unlearned(about["folds"]), *warnings_of(by_class, by_patient, by_slide)):
         warn(line)
     if guessed := [s for s in tiles.slides if opened.attributes(s)["patient_from"] == "slide name"]:
         warn(f"{len(guessed)} slide(s) without a patient count as patients of their own.")

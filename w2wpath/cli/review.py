@@ -108,7 +108,7 @@ def import_(
 
     from w2wpath.tiles.store import TileStore
     from w2wpath.w2wnet.audit import SOURCE, keys, score_audit
-    from w2wpath.w2wnet.review import read_verdicts_csv
+    from w2wpath.w2wnet.review import on_other_labels, read_verdicts_csv
     from w2wpath.w2wnet.review_qupath import read_verdicts_qupath
     from w2wpath.w2wnet.verdicts import append_verdicts
 
@@ -124,13 +124,19 @@ def import_(
     batch = append_verdicts(opened, found.verdicts, who=person(who), source=source)
     key = keys(opened).get(found.audit)
     scored = None if key is None else score_audit(opened, key)
+    stale = on_other_labels(found.verdicts, tiles)
     if as_json:
         audit = None if scored is None else asdict(scored)
-        tell_json({"batch": batch, "file": str(file), "verdicts": found.counts(), "audit": audit})
+        tell_json({"batch": batch, "file": str(file), "verdicts": found.counts(), "stale": stale, "audit": audit})
         return
     counts = found.counts()
     tell(f"{file}: {len(found.verdicts)} verdicts ({', '.join(f'{word} {n}' for word, n in counts.items())})")
     tell(f"batch {batch}. To take it back: w2wpath review undo {batch}")
+    if stale:
+        warn(
+            f"{stale} of them were given on labels that the tiles no longer have. Those tiles are undecided until they "
+            "are asked again: w2wpath review export."
+        )
     if scored is not None:
         _tell_audit(scored)
     elif found.audit:

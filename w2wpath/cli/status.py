@@ -33,7 +33,7 @@ def run(store: options.Store = Path("tiles.zarr"), as_json: options.Json = False
     if found.slides and not found.runs:
         tell("not cleaned yet")
     if found.verdicts:
-        tell(f"{found.verdicts} verdicts of a review")
+        tell(f"{found.verdicts} tiles with a person's verdict")
     if found.runs:
         tell("no model yet" if found.model_run is None else f"model/ is of run {found.model_run}")
     took = "" if found.seconds is None else f" ({in_words(found.seconds)} at most)"

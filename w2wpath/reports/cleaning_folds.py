@@ -36,7 +36,35 @@ def stop_table(folds: Sequence[Mapping[str, Any]]) -> Table:
     return Table("When training stopped", (*head, "Unseen tiles read as labelled"), rows)
 
 
-def score_table(folds: Sequence[Mapping[str, Any]]) -> Table:
+def unlearned(folds: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a warning of the folds whose network learned nothing, and so judged nothing; none where there is none."""
+    those = [fold["fold"] + 1 for fold in folds if fold["stop"]["reason"] == "degenerate"]
+    if not those:
+        return []
+    if nothing_judged(folds):
+        return [
+            "no network learned anything, so nothing was judged: that no tile is set aside says nothing about them. "
+            "Clean again with more --max-epochs, another --lr or another --backbone."
+        ]
+    named = ", ".join(map(str, those))
+    return [
+        f"the network of fold {named} learned nothing, so it votes against no tile, and others may be outvoted. "
+        "Look at its curve in the report; more --max-epochs or another --lr may help."
+    ]
+
+
+def nothing_judged(folds: Sequence[Mapping[str, Any]]) -> bool:
+    """Tell whether every network learned nothing."""
+    return all(fold["stop"]["reason"] == "degenerate" for fold in folds)
+
+
+def score_in_symbols(settings: Mapping[str, Any]) -> str:
+    """Return the score by which a network sorts its tiles: u, and the Brier score by its weight."""
+    weight = settings.get("label_weight", 1.0)
+    return "u" if weight == 0.0 else "u + Brier" if weight == 1.0 else f"u + {weight:g} × Brier"
+
+
+def score_table(folds: Sequence[Mapping[str, Any]], settings: Mapping[str, Any]) -> Table:
     """Tabulate the two centres of each fold's own score, and the boundary between them."""
     rows = [
         [
@@ -46,7 +74,7 @@ def score_table(folds: Sequence[Mapping[str, Any]]) -> Table:
         for fold in folds
     ]
     head = ("Fold", "Centre of the usual tiles", "Boundary", "Centre of the odd tiles", "Depth of the valley")
-    return Table("Score of each network (u + Brier)", head, rows)
+    return Table(f"Score of each network ({score_in_symbols(settings)})", head, rows)
 
 
 def u_table(folds: Sequence[Mapping[str, Any]]) -> Table:

@@ -15,6 +15,7 @@ from w2wpath.provenance import record
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet import collect as collecting
 from w2wpath.w2wnet import texture
+from w2wpath.w2wnet.at_work import at_work
 from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.controls import plant, recall
 from w2wpath.w2wnet.duplicates import Duplicates, across_patients
@@ -25,7 +26,7 @@ from w2wpath.w2wnet.ledger import Decisions, runs, write_decisions
 from w2wpath.w2wnet.pixels import measured
 from w2wpath.w2wnet.plan import Plan, make_plan
 from w2wpath.w2wnet.quality import measure
-from w2wpath.w2wnet.runs import choose_run, finish, remove_partials
+from w2wpath.w2wnet.runs import LOCK, choose_run, finish, remove_partials
 
 Report = Callable[[TileTable, Decisions], object]
 
@@ -162,7 +163,8 @@ def run_fold(
     """
     remove_partials(cleaning.folder, f"fold-{k}.")
     cleaning.plan.refuse_changed_store()
-    found = cleaning.work.run(learner, k, cleaning.checkpoint(k), progress or Silent(), stop_asked)
+    with at_work(cleaning.folder / LOCK.format(k)):
+        found = cleaning.work.run(learner, k, cleaning.checkpoint(k), progress or Silent(), stop_asked)
     cleaning.plan.refuse_changed_store()
     found.write(cleaning.result(k))
     cleaning.checkpoint(k).unlink(missing_ok=True)

@@ -138,8 +138,8 @@ class Decisions:
         return {name: int((judged & (self.state == code)).sum()) for code, name in enumerate(STATES)}
 
 
-def require_fresh(decisions: Decisions, allow_stale: bool = False) -> None:
-    """Refuse decisions on labels that have changed since, unless `allow_stale`.
+def require_fresh(decisions: Decisions, allow_stale: bool | None = None) -> None:
+    """Refuse decisions on labels that have changed since, unless `allow_stale`; None where nothing can allow them.
 
     Raises
     ------
@@ -155,6 +155,5 @@ def require_fresh(decisions: Decisions, allow_stale: bool = False) -> None:
         * bool(relabelled),
         f"{asked} verdicts were given on other labels (give them again: `w2wpath review export`)" * bool(asked),
     ]
-    raise RunError(
-        f"run {decisions.run}: {' and '.join(filter(None, found))}. Or pass --allow-stale to use them as they are."
-    )
+    or_not = "" if allow_stale is None else " Or pass --allow-stale to use them as they are."
+    raise RunError(f"run {decisions.run}: {' and '.join(filter(None, found))}.{or_not}")

@@ -166,8 +166,8 @@ def _every_class_has_two_patients(
         if len(own) == 1:
             raise FoldError(
                 f"class {classes[int(code)]!r} lives in one patient only ({patients[int(own[0])]}), so the Wise of "
-                "that patient's fold would never see it. Annotate it in a second patient, or leave it out with "
-                "`w2wpath relabel --classes`."
+                "that patient's fold would never see it. Annotate it in a second patient, or leave it out by a class "
+                'map without it (unlisted = "skip"): `w2wpath relabel --rois FILE --class-map MAP.toml`.'
             )
 
 

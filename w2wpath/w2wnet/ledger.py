@@ -213,7 +213,9 @@ class _Stored:
 def _found(store: TileStore, run: str | None) -> str:
     known = runs(store)
     if not known:
-        raise RunError(f"{store.path}: has not been cleaned. Run `w2wpath clean` first.")
+        raise RunError(
+            f"{store.path}: has no decisions yet. Run `w2wpath clean`; if one waits for you, `w2wpath status` says so."
+        )
     if run is None:
         undone = undone_runs(store)
         if not (left := [one for one in known if one not in undone]):

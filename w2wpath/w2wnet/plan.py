@@ -96,4 +96,5 @@ def make_plan(store: TileStore, settings: CleanSettings) -> Plan:
     if settings.quality:
         refuse_small(store)
     fold_n = folds.fold_n(judged.patients, judged.patient)
-    return Plan(store, settings, table, rows, judged, folds, fold_n, Key.of(settings, store.content_hash(), folds))
+    key = Key.of(settings, store.content_hash(), folds, store.path.name)
+    return Plan(store, settings, table, rows, judged, folds, fold_n, key)

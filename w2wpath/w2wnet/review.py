@@ -6,7 +6,7 @@ import csv
 import io
 import math
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -61,8 +61,9 @@ def write_review_csv(path: Path, table: TileTable, decisions: Decisions) -> None
 
 
 def as_csv(header: tuple[str, ...], lines: Iterator[list[Any]]) -> str:
-    """Return a table as the text of a CSV."""
-    text = io.StringIO()
+    """Return a table as the text of a CSV, with the mark by which spreadsheets know UTF-8."""
+    text = io.StringIO("\ufeff")
+    text.seek(0, io.SEEK_END)
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(header)
     writer.writerows(lines)
@@ -107,7 +108,7 @@ def _number(value: np.float32) -> str:
 
 
 def read_verdicts_csv(path: Path, table: TileTable) -> Imported:
-    """Read the verdicts of a CSV: UTF-8 with or without a mark, separated by commas or semicolons.
+    """Read the verdicts of a CSV: UTF-8 with or without a mark, separated by commas, semicolons or tabs.
 
     Needed are the columns tile_id, verdict and class. Rows without a verdict are passed over. A column ``label`` says
     what the person saw, else it is the tile's label of now; a column ``audit`` names the audit.
@@ -115,8 +116,8 @@ def read_verdicts_csv(path: Path, table: TileTable) -> Imported:
     Raises
     ------
     ReviewError
-        A tile, word or class is unknown, a class is missing or out of place or has no verdict, or a tile has two
-        verdicts; it names file and line, and nothing is read.
+        A tile, word, class or label is unknown, a class is missing or out of place or has no verdict, or a tile has
+        two verdicts; it names file and line, and nothing is read.
     """
     rows = {one: i for i, one in enumerate(ids_of(table))}
     found: dict[bytes, Verdict] = {}
@@ -130,7 +131,7 @@ def read_verdicts_csv(path: Path, table: TileTable) -> Imported:
         key = _tile(cells["tile_id"], at)
         if key not in rows:
             raise ReviewError(f"{at}: tile {cells['tile_id']} is not in the store. Import it where it was exported.")
-        given = cells["label"] if "label" in cells else label_name(table, rows[key])
+        given = _seen(cells["label"], table, at) if "label" in cells else label_name(table, rows[key])
         verdict = _verdict(key, cells["verdict"], cells["class"], given, table, at)
         if found.setdefault(key, verdict) != verdict:
             raise ReviewError(f"{at}: tile {cells['tile_id']} has another verdict above. Leave one of them.")
@@ -156,11 +157,29 @@ def resolve_class(name: str, table: TileTable, at: str) -> str:
     return found
 
 
+def on_other_labels(verdicts: Iterable[Verdict], table: TileTable) -> int:
+    """Count the verdicts on labels that their tiles no longer have."""
+    now = {one: label_name(table, i) for i, one in enumerate(ids_of(table))}
+    return sum(now[one.tile_id] != one.label for one in verdicts)
+
+
 def as_verdict(key: bytes, class_name: str, given: str) -> Verdict:
     """Return the verdict that a tile labelled `given` is of `class_name`: the same class keeps it."""
     if class_name == given:
         return Verdict(key, KEEP, "", given)
     return Verdict(key, RELABEL, class_name, given)
+
+
+def _seen(label: str, table: TileTable, at: str) -> str:
+    """Return the class that the column ``label`` names; a spreadsheet may have changed its case, but no letter."""
+    known = {one.casefold(): one for one in table.classes} | {one: one for one in table.classes} | {"": ""}
+    found = known.get(label, known.get(label.casefold()))
+    if found is None:
+        raise ReviewError(
+            f"{at}: label {label!r} is not one of {', '.join(table.classes)}. Leave the column label as it was "
+            "written; if classes have changed since, export the review again."
+        )
+    return found
 
 
 def _tile(text: str, at: str) -> bytes:
@@ -191,11 +210,13 @@ def _lines(path: Path) -> Iterator[tuple[int, Mapping[str, str]]]:
     try:
         text = path.read_text("utf-8-sig")
         first = text.partition("\n")[0]
-        delimiter = ";" if first.count(";") > first.count(",") else ","
+        delimiter = max(",;\t", key=first.count)
         reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
         header = [name.strip().casefold() for name in next(reader, [])]
         if missing := [name for name in NEEDED if name not in header]:
             raise ReviewError(f"{path}: has no column {', '.join(missing)}. Give a CSV with {', '.join(NEEDED)}.")
+        if twice := [name for name in dict.fromkeys(header) if name and header.count(name) > 1]:
+            raise ReviewError(f"{path}: has column {twice[0]} more than once. Leave one of them.")
         for cells in reader:
             if any(cells[len(header) :]):
                 raise ReviewError(f"{path}: line {reader.line_num}: has more cells than columns. Quote the text in it.")

@@ -3,7 +3,8 @@
 ::
 
     clean/<run>/   key.json folds.csv            what it was begun with, and which fold tests which patient
-                   pixels.npz fold-k.checkpoint  while it is under way
+                   pixels.npz                    while it is under way, as are
+                   fold-k.checkpoint fold-k.lock
                    fold-k.npz                    what fold k found
                    report.html review.csv done   when it is finished
 """
@@ -31,6 +32,9 @@ from w2wpath.w2wnet.folds import FoldTable
 from w2wpath.w2wnet.ledger import new_run
 
 DONE = "done"
+LOCK = "fold-{}.lock"
+"""Held by the process that works on a fold."""
+LEFTOVERS = ("fold-*.checkpoint", "fold-*.lock", "stop-*", "pixels.npz")
 LEFT_AFTER_S = 600.0
 """Age from which a half-written file is what a killed process left: a living one writes for seconds."""
 
@@ -47,25 +51,30 @@ class Key:
         Hash of the store's tiles and labels, and of the fold table.
     command
         Words of the command line that began it; they are not compared.
+    store_name
+        Of the store's folder, since runs of all stores beside each other share a folder; "" where it is not known. It
+        is not compared.
     """
 
     settings: Mapping[str, Any]
     store: str
     folds: str
     command: tuple[str, ...] = ()
+    store_name: str = ""
 
     @classmethod
-    def of(cls, settings: CleanSettings, store_hash: str, folds: FoldTable) -> Key:
+    def of(cls, settings: CleanSettings, store_hash: str, folds: FoldTable, store_name: str = "") -> Key:
         """Return the key of a run to begin."""
         table = settings.model_dump(mode="json", exclude=set(RESULT_FREE))
-        return cls(table, store_hash, folds.digest, tuple(sys.argv[1:]))
+        return cls(table, store_hash, folds.digest, tuple(sys.argv[1:]), store_name)
 
     @classmethod
     def read(cls, folder: Path) -> Key | None:
         """Return the key of a run's folder; None where it has none that this version can read."""
         try:
             found = json.loads((folder / "key.json").read_text("utf-8"))
-            return cls(dict(found["settings"]), found["store"], found["folds"], tuple(found["command"]))
+            known = dict(found["settings"]), found["store"], found["folds"], tuple(found["command"])
+            return cls(*known, found.get("store_name", ""))
         except (OSError, ValueError, KeyError, TypeError):
             return None
 
@@ -138,7 +147,7 @@ def remove_partials(folder: Path, name: str = "") -> None:
 def finish(folder: Path) -> None:
     """Mark a run as finished, and remove what only served to get there."""
     remove_partials(folder)
-    for path in [*folder.glob("fold-*.checkpoint"), *folder.glob("stop-*"), folder / "pixels.npz"]:
+    for path in [one for what in LEFTOVERS for one in folder.glob(what)]:
         path.unlink(missing_ok=True)
     write_whole(folder / DONE, "")
 
@@ -179,7 +188,8 @@ def _begin(home: Path, key: Key, folds: FoldTable) -> str:
                 break
             pointer.unlink(missing_ok=True)
         (home / name).mkdir(exist_ok=True)
-    lines = [f'"{patient.replace(chr(34), chr(34) * 2)}",{k}' for patient, k in folds.fold_of_patient]
+    # from 1, as everywhere that a person looks
+    lines = [f'"{patient.replace(chr(34), chr(34) * 2)}",{k + 1}' for patient, k in folds.fold_of_patient]
     write_whole(home / name / "folds.csv", "patient,fold\n" + "\n".join(lines) + "\n")
     write_whole(home / name / "key.json", json.dumps(asdict(key), sort_keys=True))  # last: now it can be taken up
     pointer.unlink(missing_ok=True)

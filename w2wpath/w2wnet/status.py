@@ -10,13 +10,16 @@ from pathlib import Path
 from typing import Any
 
 from w2wpath.tiles.store import TileStore
+from w2wpath.w2wnet.at_work import is_at_work
 from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.foldwork import FoldResult
 from w2wpath.w2wnet.ledger import runs, undone_runs
-from w2wpath.w2wnet.runs import Key, unfinished
+from w2wpath.w2wnet.runs import LOCK, Key, unfinished
+from w2wpath.w2wnet.verdicts import effective, standing
 
 FINISHED, OUTDATED, UNDONE = "finished", "outdated", "undone"
-WAITING, STOPPED, INTERRUPTED, ABANDONED = "waiting", "stopped", "interrupted", "abandoned"
+RUNNING, WAITING, STOPPED = "running", "waiting", "stopped"
+INTERRUPTED, ABANDONED = "interrupted", "abandoned"
 
 
 @dataclass(frozen=True)
@@ -27,7 +30,7 @@ class RunStatus:
     ----------
     state
         ``finished``; ``outdated``: finished, but the store has changed since; ``undone``: finished, but taken back;
-        ``waiting``: every fold is done, but they were not joined; ``stopped``: they were, and so much would be
+        ``running``: a process of this machine works on it; ``waiting``: every fold is done, but they were not joined; ``stopped``: they were, and so much would be
         excluded that a person has to look first; ``interrupted``; ``abandoned``: not finished, and begun on other tiles
         or labels, so that it cannot go on.
     folds, folds_done
@@ -60,6 +63,7 @@ class RunStatus:
             WAITING: "every fold is done, but they were not joined into decisions",
             STOPPED: "more than half of a class or patient would be excluded, so no decision was written "
             "(look at its report.html)",
+            RUNNING: f"at work just now, {len(self.folds_done)} of {self.folds} folds are done",
             INTERRUPTED: f"interrupted, {len(self.folds_done)} of {self.folds} folds are done",
             ABANDONED: "not finished, and begun on other tiles or labels than those of now, so it cannot go on",
         }[self.state]
@@ -78,7 +82,7 @@ class Status:
     runs
         Of `clean`: the finished ones in the order in which they ended, then those that have not.
     verdicts
-        How many a person has given.
+        How many tiles carry one of a person that counts.
     model_run
         The run that ``model/`` beside the store was trained with; None where there is no model.
     next
@@ -114,8 +118,9 @@ def status(path: Path) -> Status:
     table = store.table() if slides else None
     labelled = 0 if table is None else len(table.labelled())
     found = tuple(_runs(store))
-    model = _model_run(path.parent / "model")
-    command, seconds = _next(labelled, found, model)
+    model, with_verdicts = _model(path.parent / "model")
+    newer = with_verdicts is not None and with_verdicts != standing(store)
+    command, seconds = _next(labelled, found, model, newer_verdicts=newer)
     return Status(
         store=str(path),
         slides=len(slides),
@@ -123,7 +128,7 @@ def status(path: Path) -> Status:
         labelled=labelled,
         patients=0 if table is None else len(set(table.patient.tolist())),
         runs=found,
-        verdicts=_verdicts(path / "verdicts"),
+        verdicts=len(effective(store)),
         model_run=model,
         next=command,
         seconds=seconds,
@@ -135,7 +140,8 @@ def _runs(store: TileStore) -> list[RunStatus]:
     published, begun = runs(store), dict(unfinished(home))
     content, undone = store.content_hash(), set(undone_runs(store))
     found = [_published(store.path / "decisions" / run, content, undone=run in undone) for run in published]
-    return found + [_begun(home / run, key, content) for run, key in reversed(begun.items()) if run not in published]
+    mine = {run: key for run, key in begun.items() if key.store_name in ("", store.path.name) and run not in published}
+    return found + [_begun(home / run, key, content) for run, key in reversed(mine.items())]
 
 
 def _published(folder: Path, content: str, *, undone: bool) -> RunStatus:
@@ -160,6 +166,8 @@ def _begun(folder: Path, key: Key, content: str) -> RunStatus:
     took = [float(result.about["seconds"]) for result in results.values() if result is not None]
     missing = [k for k, result in results.items() if result is None]
     state = INTERRUPTED if missing else STOPPED if (folder / "report.html").is_file() else WAITING
+    if any(is_at_work(folder / LOCK.format(k)) for k in missing):
+        state = RUNNING
     points = {k: point for k in missing if (point := reached(folder / f"fold-{k}.checkpoint")) is not None}
     return RunStatus(
         run=folder.name,
@@ -186,9 +194,13 @@ def _left(
     return max(0.0, whole * len(missing) - spent)
 
 
-def _next(labelled: int, found: tuple[RunStatus, ...], model: str | None) -> tuple[str, float | None]:
+def _next(
+    labelled: int, found: tuple[RunStatus, ...], model: str | None, *, newer_verdicts: bool
+) -> tuple[str, float | None]:
     if not labelled:
         return "w2wpath tile slide.svs rois.geojson", None
+    if running := next((one for one in found if one.state == RUNNING), None):
+        return f"w2wpath status, when run {running.run} is done", running.seconds
     finished = [one for one in found if one.state == FINISHED]
     # a run that was left for another, which ended well, is left
     later = [one for one in found if not finished or one.run > finished[-1].run]
@@ -200,7 +212,7 @@ def _next(labelled: int, found: tuple[RunStatus, ...], model: str | None) -> tup
         return _again(newest), newest.seconds
     if not finished:
         return "w2wpath clean (--dry-run tells the time)", None
-    if model != finished[-1].run:
+    if model != finished[-1].run or newer_verdicts:
         return "w2wpath train -o model/", _training_s(finished[-1])
     return "w2wpath heatmap slide.svs --model model/ -o out/", None
 
@@ -221,15 +233,12 @@ def _training_s(run: RunStatus) -> float | None:
     return None if run.seconds is None else 2 * run.seconds / (run.folds - 1)
 
 
-def _model_run(folder: Path) -> str | None:
+def _model(folder: Path) -> tuple[str | None, list[str] | None]:
+    """Return the run that a model was trained with, and the batches of verdicts; None where that is not known."""
     if not (folder / "model.json").is_file():
-        return None
-    return str(_json(folder / "model.json").get("provenance", {}).get("clean_run", "not known"))
-
-
-def _verdicts(folder: Path) -> int:
-    """Count the verdicts: rows of every array of tile ids."""
-    return sum(int(_json(head).get("shape", [0])[0]) for head in folder.rglob("tile_id/zarr.json"))
+        return None, None
+    said = _json(folder / "model.json").get("provenance", {})
+    return str(said.get("clean_run", "not known")), said.get("verdicts")
 
 
 def _json(path: Path) -> dict[str, Any]:

@@ -132,6 +132,17 @@ def effective(store: TileStore) -> dict[bytes, Verdict]:
     return latest(counting(read_batches(store)))
 
 
+def standing(store: TileStore) -> list[str]:
+    """Return the names of the batches whose verdicts count.
+
+    Raises
+    ------
+    StoreError
+        A batch is damaged.
+    """
+    return [batch.name for batch in counting(read_batches(store)) if batch.verdicts]
+
+
 def ids_of(table: TileTable) -> list[bytes]:
     """Return the 16 bytes of every tile id of a table."""
     joined = table.tile_id.tobytes()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, get_args
@@ -29,6 +29,7 @@ from w2wpath.w2wnet.quality import EMPTY_SHARE, FEATURES, SMALLEST_PX, Reference
 from w2wpath.w2wnet.reliability import balanced_accuracy, nll
 from w2wpath.w2wnet.thresholds import quantile_threshold
 from w2wpath.w2wnet.transfer import Transfer, compare
+from w2wpath.w2wnet.verdicts import standing
 
 TILES_AT_ONCE = 1024
 Source = Literal["wiped", "oof", "none"]
@@ -116,6 +117,7 @@ def train(
     require_own_folds(table, decisions)
     require_own_recipe(decisions, settings)
     store_hash = store.content_hash()  # with --allow-stale, another than that of the run
+    verdicts = standing(store)
     tiles = Tiles.of(store, table, settings)
     progress.say(f"networks: {settings.backbone} on {tiles.compute}")
     labels, labelled, kept = sides.labels, sides.labelled, sides.kept
@@ -172,7 +174,7 @@ def train(
             "quality": quality if settings.quality else None,
             "domain": domain,
             "metrics": summary,
-            "provenance": _provenance(table, decisions, settings, sides, fit, store_hash),
+            "provenance": _provenance(table, decisions, settings, sides, fit, store_hash, verdicts),
         },
         {
             "store_hash": store_hash,
@@ -318,7 +320,13 @@ def _usual(
 
 
 def _provenance(
-    table: TileTable, decisions: Decisions, settings: NetSettings, sides: Sides, fit: WiseFit, store_hash: str
+    table: TileTable,
+    decisions: Decisions,
+    settings: NetSettings,
+    sides: Sides,
+    fit: WiseFit,
+    store_hash: str,
+    verdicts: Sequence[str],
 ) -> dict[str, Any]:
     trained_on = set(np.unique(table.patient[sides.labelled]).tolist())
     return record(
@@ -328,6 +336,7 @@ def _provenance(
         fold_hash=decisions.about["fold_hash"],
         weights_sha256=None if settings.weights is None else sha256_of(settings.weights),
         clean_run=decisions.run,
+        verdicts=list(verdicts),
         patients=[name for i, name in enumerate(table.patients) if i in trained_on],
         stop={"reason": fit.stop.reason, "epoch": fit.stop.epoch, "deltas": list(fit.stop.deltas)},
     )
