@@ -44,7 +44,8 @@ def test_without_image_quality_small_tiles_are_cleaned(run: Run) -> None:
     few = ["--backbone", "conv5", "--max-epochs", "1", "--draws", "2", "--device", "cpu"]
     said = run("clean", "--folds", "3", "--no-quality", *few)
     assert (said.code, said.last.startswith("error")) == (0, False)
-    assert said.out.endswith("Next: look at the report, correct it with w2wpath review, then w2wpath train -o model/\n")
+    assert said.out.endswith("Next: clean again with other settings; this run says nothing of the tiles\n")
+    assert "warning: no network learned anything, so nothing was judged" in " ".join(said.err.split())
 
 
 @pytest.mark.parametrize(
@@ -119,6 +120,23 @@ def chunks(home: Path, run: str) -> dict[str, bytes]:
     """The bytes of a run's arrays; its attributes tell times and names."""
     found = file_bytes(home / "tiles.zarr" / "decisions" / run)
     return {name: data for name, data in found.items() if not name.endswith("zarr.json")}
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--backbone", "conf5"], "--backbone 'conf5' is neither a timm model nor conv5. Did you mean 'conv5'?"),
+        (["--backbone", "conv5", "--weights", "no.safetensors"], "no.safetensors: "),
+    ],
+)
+def test_a_network_that_cannot_be_made_is_told_before_anything_is_measured(
+    run: Run, tmp_path: Path, flags: list[str], said: str
+) -> None:
+    small_store(tmp_path)
+    done = run("clean", "--folds", "3", "--no-quality", *flags)
+    assert done.code == 1
+    assert done.err.startswith(f"error: {said}")
+    assert not (tmp_path / "clean").exists()
 
 
 @pytest.mark.long

@@ -100,7 +100,10 @@ def test_what_a_run_did_not_exclude_is_taken_as_for_training(call: Call) -> None
 def test_a_store_that_was_not_cleaned_has_nothing_kept(call: Call) -> None:
     error = call("--kept", "latest").exception
     assert isinstance(error, RunError)
-    assert str(error) == "tiles.zarr: has no decisions yet. Run `w2wpath clean`; if one waits for you, `w2wpath status` says so."
+    assert (
+        str(error)
+        == "tiles.zarr: has no decisions yet. Run `w2wpath clean`; if one waits for you, `w2wpath status` says so."
+    )
     assert not Path("export").exists()
 
 

@@ -216,7 +216,8 @@ def test_train_before_clean_and_a_newer_store_are_refused(run: Run, slide: Path,
     assert (said.code, said.out, said.err) == (
         1,
         "",
-        "error: tiles.zarr: has no decisions yet. Run `w2wpath clean`; if one waits for you, `w2wpath status` says so.\n",
+        "error: tiles.zarr: has no decisions yet. Run `w2wpath clean`; "
+        "if one waits for you, `w2wpath status` says so.\n",
     )
     root = tmp_path / "tiles.zarr" / "zarr.json"
     root.write_text(re.sub(r'("schema": *)1\b', r"\g<1>7", root.read_text()))

@@ -106,6 +106,23 @@ def test_a_review_goes_out_and_comes_back_and_can_be_undone(call: Call) -> None:
     assert [line.split()[-1] for line in lines[2:]] == ["undone", batch]
 
 
+def test_verdicts_on_labels_that_are_no_longer_those_are_told(call: Call) -> None:
+    call("review", "export", "--most", "1")
+    path = Path("review/review.csv")
+    fill(path, lambda row: "keep" if row["state"] == "excluded" else "")
+    text = path.read_text("utf-8").splitlines()
+    names = TileStore.open("tiles.zarr").table().classes
+    cells = text[1].split(",")
+    cells[6] = next(name for name in names if name != cells[6])
+    path.write_text("\n".join([text[0], ",".join(cells), *text[2:]]), "utf-8")
+    done = call("review", "import", path)
+    assert done.stdout.splitlines()[0] == f"{path}: 30 verdicts (keep 30, exclude 0, relabel 0)"
+    assert " ".join(done.stderr.split()) == (
+        "warning: 1 of them were given on labels that the tiles no longer have. Those tiles are undecided until they "
+        "are asked again: w2wpath review export."
+    )
+
+
 def test_a_review_out_of_qupath_comes_back(call: Call) -> None:
     call("review", "export", "--most", "6")
     path = Path("review/s1.review.geojson")

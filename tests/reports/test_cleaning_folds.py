@@ -13,8 +13,8 @@ from w2wpath.reports.cleaning_folds import (
     provenance,
     score_table,
     stop_table,
-    unlearned,
     u_table,
+    unlearned,
 )
 from w2wpath.reports.cleaning_tables import Table
 

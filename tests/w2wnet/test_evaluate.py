@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from tests.decided import decided
 from tests.w2wnet.conftest import NOISE, QUICK, fake_learner, planted, shown
-from w2wpath.errors import FoldError
+from w2wpath.errors import FoldError, RunError
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.clean import clean
 from w2wpath.w2wnet.evaluate import KindRow, cross_validate, score_detection
@@ -63,7 +63,7 @@ def example() -> tuple[TileTable, Decisions, Truth]:
 
 def test_detection_counts_judged_tiles_that_the_truth_names() -> None:
     found = score_detection(*example())
-    assert (found.spurious, found.good) == (3, 5)
+    assert (found.judged, found.spurious, found.good) == (9, 3, 5)
     assert found.sensitivity.value == pytest.approx(2 / 3)
     assert found.false_removal.value == pytest.approx(1 / 5)
 
@@ -72,8 +72,8 @@ def test_areas_are_counted_in_pairs_and_ties_count_half() -> None:
     found = score_detection(*example())
     # spurious 0.9 beats 5 good; 0.8 beats 5; 0.3 beats 0.1, 0.2, 0.1, ties with 0.3, loses to 0.7
     assert found.auroc_training.value == pytest.approx((5 + 5 + 3.5) / 15)
-    # u of spurious: 0.5 beats 4; each 0.1 ties with 4
-    assert found.auroc_unseen.value == pytest.approx((4 + 2 + 2) / 15)
+    # u of the blurred: 0.5 beats 4; 0.1 ties with 4; a wrong label leaves no trace that u could see
+    assert found.auroc_unseen.value == pytest.approx((4 + 2) / 10)
 
 
 def test_each_kind_is_ranked_against_the_good_tiles() -> None:
@@ -129,6 +129,22 @@ def test_each_fold_trains_on_its_training_side_and_then_on_what_its_own_wise_kep
     ]
     assert all(labels == table.label[rows].tolist() for rows, labels, *_ in fitter.fitted)
     assert [(seed, epochs) for *_, seed, epochs in fitter.fitted] == [(100, 7), (101, 7), (102, 7)] * 2
+
+
+def test_tiles_that_controls_stood_in_for_are_kept_and_nothing_at_all_is_an_error() -> None:
+    table, decisions, _ = example()
+    votes = decisions.votes.copy()
+    votes[5, 0] = -1  # of the training side of fold 0, but not voted on
+    fitter = MajorityFitter()
+    cross_validate(table, replace(decisions, votes=votes), fitter, None, epochs=1, seed=0)
+    assert fitter.fitted[3][0] == [1, 4, 5, 7]
+    votes[:, 1] = np.where(votes[:, 1] == 0, 1, votes[:, 1])
+    with pytest.raises(RunError) as caught:
+        cross_validate(table, replace(decisions, votes=votes), fitter, None, epochs=1, seed=0)
+    assert str(caught.value) == (
+        f"run {decisions.run}: the Wise of fold 2 keeps no tile. "
+        "Look at its curve in the report, and clean again with other settings."
+    )
 
 
 def test_what_is_trained_does_not_depend_on_the_truth() -> None:

@@ -128,7 +128,10 @@ def test_a_full_disk_leaves_no_half_run(store: TileStore) -> None:
 def test_a_store_that_was_never_cleaned_says_so(store: TileStore) -> None:
     with pytest.raises(RunError) as caught:
         read_decisions(store, store.table())
-    assert str(caught.value) == f"{store.path}: has no decisions yet. Run `w2wpath clean`; if one waits for you, `w2wpath status` says so."
+    assert (
+        str(caught.value)
+        == f"{store.path}: has no decisions yet. Run `w2wpath clean`; if one waits for you, `w2wpath status` says so."
+    )
 
 
 def test_a_run_that_is_not_there_is_refused_with_those_that_are(store: TileStore) -> None:

@@ -52,6 +52,11 @@ def test_a_table_from_a_spreadsheet_is_read(store: TileStore, tmp_path: Path) ->
             "", "column 'slide' is missing. Give columns slide, x0, y0, content, spurious, kind.", id="empty file"
         ),
         pytest.param(
+            HEADER + "s1,0,0,red,0,\ns1,32,0,red,0,\ns1,0,0,red,1,blur\n",
+            "line 4: says something else of the tile of s1 at 0, 0 than a line above. Leave one of them.",
+            id="two things of one tile",
+        ),
+        pytest.param(
             HEADER + "s1,1000000,0,red,0,\n",
             "names none of the tiles of this store. Check that they belong together.",
             id="other store",

@@ -105,6 +105,8 @@ def run(
 
     progress = make_progress()
     with stopping() as stop_asked:
+        if not (collect or force):  # both join what has been trained
+            _refuse_network(plan)
         cleaning = prepare(plan, home, progress, run=run_name, may_begin=not collect, stop_asked=stop_asked)
         if words := cleaning.duplicates.says():
             warn(words)
@@ -126,6 +128,18 @@ def _refuse(settings: CleanSettings, fold: int | None, *, collect: bool, apart: 
         raise typer.BadParameter("--fold, --collect and --workers or --scheduler exclude each other")
 
 
+def _refuse_network(plan: Plan) -> None:
+    """Make the network once, so that a misspelt backbone or lost weights are told before pixels are measured.
+
+    torch enters here, after the plan: a store that cannot be cleaned is refused at once.
+    """
+    from w2wpath.w2wnet.nets.backbones import build
+
+    settings, store = plan.settings, plan.store
+    n_classes = len(plan.table.classes)
+    build(settings.backbone, n_classes, store.spec.tile_px, stem=settings.stem, weights=settings.weights)
+
+
 def _work(
     cleaning: Cleaning, fold: int | None, workers: int, scheduler: str | None, progress: Any, stop_asked: Any
 ) -> None:
@@ -135,7 +149,6 @@ def _work(
     if not cleaning.missing():
         progress.say(f"run {cleaning.run}: every fold is done")
         return
-    # torch enters only here, so that a store that cannot be cleaned is refused at once
     from w2wpath.w2wnet.nets.training import Wises
 
     plan = cleaning.plan

@@ -83,11 +83,14 @@ def summary(run_name: str, detection: Detection | None, accuracies: list[Accurac
 
 def tell_detection(found: Detection) -> None:
     """Print how a run's exclusions compare with the truth."""
-    tell(f"{found.spurious} spurious and {found.good} good tiles (95 % intervals: bootstrap over patients)")
-    tell(f"  excluded of the spurious (sensitivity)  {found.sensitivity}")
-    tell(f"  excluded of the good (false removals)   {found.false_removal}")
-    tell(f"  AUROC of the score on training tiles    {found.auroc_training}")
-    tell(f"  AUROC of u on unseen patients           {found.auroc_unseen}")
+    tell(
+        f"the truth names {found.spurious + found.good} of {found.judged} judged tiles: {found.spurious} spurious, "
+        f"{found.good} good (95 % intervals: bootstrap over patients)"
+    )
+    tell(f"  excluded of the spurious (sensitivity)            {found.sensitivity}")
+    tell(f"  excluded of the good (false removals)             {found.false_removal}")
+    tell(f"  AUROC of the score on training tiles              {found.auroc_training}")
+    tell(f"  AUROC of u on unseen patients, image faults only  {found.auroc_unseen}")
     rows = [[row.kind, row.tiles, row.excluded, f"{row.auroc:.3f}"] for row in found.kinds]
     tell(table(["kind", "tiles", "excluded", "AUROC against good"], rows))
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.errors import RunError
 from w2wpath.progress import Progress, Silent
 from w2wpath.tiles.store import TileTable
 from w2wpath.w2wnet.folds import assert_disjoint, sides
@@ -14,6 +15,8 @@ from w2wpath.w2wnet.learner import ClassifierFitter
 from w2wpath.w2wnet.ledger import EXCLUDED, Decisions
 from w2wpath.w2wnet.metrics import Estimate, auroc, by_patient, rate
 from w2wpath.w2wnet.truth import Truth
+
+CURE = "Look at its curve in the report, and clean again with other settings."
 
 
 @dataclass(frozen=True)
@@ -34,10 +37,13 @@ class Detection:
     ----------
     sensitivity, false_removal
         Share of spurious and of good tiles that were excluded.
+    judged, spurious, good
+        Judged tiles, and those of them that the truth calls spurious and good; the rest it does not name.
     auroc_training, auroc_unseen
-        Of the in-fold score, and of the out-of-fold u, which sees no label.
+        Of the in-fold score; and of the out-of-fold u, which sees no label, for the faults of the image (F4).
     """
 
+    judged: int
     spurious: int
     good: int
     sensitivity: Estimate
@@ -49,7 +55,8 @@ class Detection:
 
 def score_detection(table: TileTable, decisions: Decisions, truth: Truth) -> Detection:
     """Score the judged tiles that the truth names; intervals are bootstrapped over patients."""
-    rows = np.flatnonzero((decisions.label >= 0) & truth.known)
+    judged = decisions.label >= 0
+    rows = np.flatnonzero(judged & truth.known)
     spurious, kind = truth.spurious[rows], truth.kind[rows]
     excluded = decisions.state[rows] == EXCLUDED
     score, u, patient = decisions.score[rows], decisions.u[rows], table.patient[rows]
@@ -57,8 +64,9 @@ def score_detection(table: TileTable, decisions: Decisions, truth: Truth) -> Det
     def interval(values: NDArray[np.bool_], among: NDArray[np.bool_]) -> Estimate:
         return by_patient(lambda i: rate(values[among][i]), patient[among])
 
-    def ranked(scores: NDArray[np.float32]) -> Estimate:
-        return by_patient(lambda i: auroc(scores[i], spurious[i]), patient)
+    def ranked(scores: NDArray[np.float32], sought: NDArray[np.bool_]) -> Estimate:
+        among = sought | ~spurious
+        return by_patient(lambda i: auroc(scores[among][i], sought[among][i]), patient[among])
 
     kinds = []
     for name in sorted(set(kind[spurious].tolist())):
@@ -67,12 +75,13 @@ def score_detection(table: TileTable, decisions: Decisions, truth: Truth) -> Det
         area = auroc(score[against_good], spurious[against_good])
         kinds.append(KindRow(name, int(mine.sum()), int(excluded[mine].sum()), area))
     return Detection(
+        judged=int(judged.sum()),
         spurious=int(spurious.sum()),
         good=int((~spurious).sum()),
         sensitivity=interval(excluded, spurious),
         false_removal=interval(excluded, ~spurious),
-        auroc_training=ranked(score),
-        auroc_unseen=ranked(u),
+        auroc_training=ranked(score, spurious),
+        auroc_unseen=ranked(u, truth.of_image[rows]),
         kinds=tuple(kinds),
     )
 
@@ -113,6 +122,11 @@ def cross_validate(
     """Train, for every fold, one network on all its training tiles and one on those that its own Wise kept.
 
     Fold k uses only the list of Wise k, which never saw the patients it is tested on.
+
+    Raises
+    ------
+    RunError
+        A Wise keeps no tile.
     """
     progress = progress or Silent()
     judged = np.flatnonzero(decisions.label >= 0)
@@ -129,7 +143,10 @@ def cross_validate(
             for k in range(folds):
                 train, test = sides(fold, k)
                 if only_kept:
-                    train = train[decisions.votes[judged[train], k] == 0]
+                    # a tile that a planted control stood in for has no vote, and was not excluded
+                    train = train[decisions.votes[judged[train], k] != 1]
+                    if not train.size:
+                        raise RunError(f"run {decisions.run}: the Wise of fold {k + 1} keeps no tile. {CURE}")
                 network = fitter.fit(judged[train], label[train], seed + k, epochs)
                 right[test] = network.predict(judged[test]).argmax(axis=1) == label[test]
                 step(1, f"fold {k + 1}: {right[test].mean():.3f} on unseen patients")

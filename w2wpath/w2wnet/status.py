@@ -30,9 +30,9 @@ class RunStatus:
     ----------
     state
         ``finished``; ``outdated``: finished, but the store has changed since; ``undone``: finished, but taken back;
-        ``running``: a process of this machine works on it; ``waiting``: every fold is done, but they were not joined; ``stopped``: they were, and so much would be
-        excluded that a person has to look first; ``interrupted``; ``abandoned``: not finished, and begun on other tiles
-        or labels, so that it cannot go on.
+        ``running``: a process of this machine works on it; ``waiting``: every fold is done, but they were not joined;
+        ``stopped``: they were, and so much would be excluded that a person has to look first; ``interrupted``;
+        ``abandoned``: not finished, and begun on other tiles or labels, so that it cannot go on.
     folds, folds_done
         Their number, and those that are done, counted from 1.
     epochs

@@ -25,9 +25,10 @@ from w2wpath.benchmarks.study.cells import Work
 from w2wpath.benchmarks.study.decided import decisions_of
 from w2wpath.benchmarks.study.ground import Ground
 from w2wpath.benchmarks.study.ground import prepare as prepare_ground
+from w2wpath.benchmarks.study.report import conduct
 from w2wpath.benchmarks.study.run import open_study
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
-from w2wpath.errors import ConfigError, StoreError
+from w2wpath.errors import ConfigError, RunError, StoreError, TruthError
 from w2wpath.progress import Silent, Step
 from w2wpath.tiles.store import TileStore, TileTable
 from w2wpath.w2wnet.clean import collect, prepare, run_folds
@@ -210,6 +211,20 @@ def test_a_study_that_was_killed_goes_on_after_its_last_epoch(finished: Path) ->
     run(finished, progress=heard)
     assert "wise-recommended-f0-s0: goes on after epoch 3" in heard.lines
     assert {name: content(path) for name, path in cells(finished).items()} == whole
+
+
+def test_what_is_missing_is_told_before_anything_is_made(finished: Path, tmp_path: Path) -> None:
+    with pytest.raises(RunError) as caught:
+        conduct(finished / "toy.toml", tmp_path / "new", None, 1, True, Silent())
+    assert str(caught.value) == f"{tmp_path / 'new'}: holds no study yet. Run it without --report-only."
+    text = (finished / "toy.toml").read_text("utf-8")
+    (tmp_path / "lost.toml").write_text(text.replace("truth.csv", "lost.csv"), "utf-8")
+    heard = Heard()
+    with pytest.raises(TruthError) as said:
+        conduct(tmp_path / "lost.toml", tmp_path / "new", finished, 1, False, heard)
+    assert str(said.value) == f"{finished / 'lost.csv'}: no such truth table. Check the path."
+    assert not (tmp_path / "new").exists()
+    assert heard.lines == []
 
 
 def test_report_only_trains_nothing_and_says_what_is_missing(finished: Path) -> None:

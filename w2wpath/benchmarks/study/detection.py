@@ -21,8 +21,6 @@ from w2wpath.benchmarks.study.resampling import (
 )
 from w2wpath.w2wnet.truth import Truth
 
-WRONG_LABEL = "label"
-"""How kinds of spurious tiles begin that leave no trace in the image: to flag them unseen is chance (F4)."""
 Drawn = dict[str, list[Floats]]
 """Draws (b,) of every fold, by the name of the figure."""
 
@@ -54,7 +52,7 @@ class Known:
 def detected(parts: Sequence[Part], known: Known, *, unseen: bool) -> Drawn:
     """Score every part against the truth.
 
-    Where the patients are unseen, only faults of the image count as spurious; the share of wrong labels that was
+    Where the patients are unseen, only faults of the image count as spurious (F4); the share of wrong labels that was
     flagged stands beside, and should be that of the good tiles.
     """
     found: Drawn = {}
@@ -68,7 +66,7 @@ def _of_part(part: Part, known: Known, *, unseen: bool) -> dict[str, Floats]:
     truth, rows = known.truth, part.rows
     spurious, kind = truth.spurious[rows] & truth.known[rows], truth.kind[rows]
     good = ~truth.spurious[rows] & truth.known[rows]
-    sought = spurious & ~np.char.startswith(kind, WRONG_LABEL) if unseen else spurious
+    sought = spurious & truth.of_image[rows] if unseen else spurious
     weight = known.weight_bn[:, rows]
 
     def ranked(positive: Mask) -> tuple[NDArray[np.floating], Mask, Floats]:

@@ -7,11 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2wpath.benchmarks.study.figures import draw_figures
-from w2wpath.benchmarks.study.run import complete, open_study, refuse_without_packages
+from w2wpath.benchmarks.study.run import complete, open_study, refuse_rows, refuse_without_packages
 from w2wpath.benchmarks.study.score import score
 from w2wpath.benchmarks.study.tables import write_tables
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
+from w2wpath.errors import RunError
 from w2wpath.progress import Progress
+from w2wpath.w2wnet.truth import read_rows
 
 
 @dataclass(frozen=True)
@@ -47,10 +49,15 @@ def conduct(
     Raises
     ------
     W2wError
-        The settings, the cohort or the truth are wrong.
+        The settings, the cohort or the truth are wrong; or there is nothing to report.
     """
     study = _settings(toml, data)
     tiling, cleaning = load(TileSettings, "tile", toml, {}), load(CleanSettings, "clean", toml, {})
+    refuse_rows(study, cleaning)
+    if study.truth is not None:
+        read_rows(study.truth)  # hours before it serves, a table that cannot be read is refused
+    if report_only and not (out / "cells").is_dir():
+        raise RunError(f"{out}: holds no study yet. Run it without --report-only.")
     if not report_only:
         refuse_without_packages(study.rows)
     opened = open_study(out, study, tiling, cleaning, workers=workers, progress=progress)

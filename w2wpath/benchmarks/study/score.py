@@ -312,10 +312,10 @@ class _Scoring:
                 wise = self.study.wise(variant, fold)
                 if wise is not None:
                     stop = self.study.judged(variant, fold).fit.stop
-                    told = {"reason": stop.reason, "epoch": stop.epoch}
                     given_n = self.study.ground.table.label[self.study.ground.sides(fold[0])[0]]
                     named = float((wise.mean_nk.argmax(axis=1) == given_n).mean())
-                    cells[self.study.wise_work(variant, fold).name] = {**wise.about, "stop": told, "labels_named": named}
+                    told = {"stop": {"reason": stop.reason, "epoch": stop.epoch}, "labels_named": named}
+                    cells[self.study.wise_work(variant, fold).name] = {**wise.about, **told}
         for row in self.study.rows if self.study.study.cohort_variant == "whole" else ():
             for fold in self.study.folds:
                 net = self.study.net(row, fold)

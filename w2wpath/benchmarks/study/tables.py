@@ -12,12 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from w2wpath.benchmarks.study.detection import WRONG_LABEL, spread_between_classes
+from w2wpath.benchmarks.study.detection import spread_between_classes
 from w2wpath.benchmarks.study.plain import cell, finite, grid
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.benchmarks.study.run import Study
 from w2wpath.benchmarks.study.score import STATISTICS, Scores
 from w2wpath.provenance import record, write_whole
+from w2wpath.w2wnet.truth import WRONG_LABEL
 
 Cells = Sequence[str]
 CSV_COLUMNS = ("table", "row", "figure", "value", "low", "high", "std", "n", "folds")
@@ -172,11 +173,17 @@ def _lists(study: Study, tables: Mapping[str, Any]) -> Iterator[str]:
                 cell(figures["excluded"]),
                 cell(figures["sensitivity"]),
                 cell(figures["false removals"]),
-                *(f"{mean:.3f} ± {std:.3f}" if not np.isnan(mean) else "–" for mean, std in spread),
+                *(_spread(mean, std) for mean, std in spread),
             ]
         )
     header = ["", "removed", "of the spurious", "of the good", "of the spurious, by class", "of the good, by class"]
     yield from grid(header, body)
+
+
+def _spread(mean: float, std: float) -> str:
+    if np.isnan(mean):
+        return "–"
+    return f"{mean:.3f}" if np.isnan(std) else f"{mean:.3f} ± {std:.3f}"  # one class spreads over nothing
 
 
 def _accuracy(rows: Mapping[str, Mapping[str, Figure]], *, truth: bool) -> Iterator[str]:
