@@ -1,13 +1,14 @@
 """What the paper says of its benchmarks, held against what was measured: pass, fail, or not measured.
 
 A comparison that says "more" or "falls" holds where the difference is larger than chance explains, one that says "at
-least" or "about as" where it is not. Rows of one data set are compared draw by draw of the same images.
+least" or "about as" where it is not. Accuracies are compared draw by draw of the same images, of rows of one data set
+and of the data sets of one base; the rest by their intervals.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 
@@ -20,7 +21,7 @@ Rows = Mapping[str, Mapping[str, Figure]]
 PASS, FAIL, OPEN = "pass", "fail", "not measured"
 OURS, FAIR, PAPERS = "recommended", "all", "deterministic"
 """Rows: ours; the deterministic network with our settings; the same with the paper's rate and batch."""
-LEAD = f"lead of {OURS}"
+LEAD, OVER = f"lead of {OURS}", f"lead over {FAIR}"
 TOLERANCE = 2.0
 """Standard errors within which two figures are alike."""
 NOTHING = "nothing removed"
@@ -42,16 +43,31 @@ class Measured:
     Attributes
     ----------
     accuracy, lead
-        Rows of figures; ``accuracy`` is that on the good test images, and the lead of recommended over a row is paired.
+        Rows of figures; ``accuracy`` is that on the good test images, and leads, of recommended over a row and of a row
+        over all, are paired.
     training, unseen
         Figures of row paper where it was run, else of recommended, on training and test images: ``sensitivity`` (in
         test of faults of the image), ``excluded, all spurious``, ``false removals``, ``excluded KIND``.
+    ours
+        Those of recommended on training images.
+    judged
+        Whose ``training`` and ``unseen`` are.
+    fall
+        By base, the paired loss of accuracy of row all from its set of least to that of most noise.
     """
 
-    accuracy: Mapping[str, Rows]
-    lead: Mapping[str, Rows]
-    training: Mapping[str, Mapping[str, Figure]]
-    unseen: Mapping[str, Mapping[str, Figure]]
+    accuracy: Mapping[str, Rows] = field(default_factory=dict)
+    lead: Mapping[str, Rows] = field(default_factory=dict)
+    training: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    unseen: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    ours: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
+    judged: Mapping[str, str] = field(default_factory=dict)
+    fall: Mapping[str, Figure] = field(default_factory=dict)
+
+    def told(self, name: str) -> str:
+        """Return a set's name, with the row that is judged where that is not recommended."""
+        row = self.judged.get(name, OURS)
+        return name if row == OURS else f"{name} ({row})"
 
 
 def claims(measured: Measured) -> list[Claim]:
@@ -73,42 +89,49 @@ def _by_side(measured: Measured) -> Iterator[Claim]:
             if name not in measured.training:
                 continue
             if not _removes(measured.training[name]):
-                numbers.append(f"{name} {NOTHING}")
+                numbers.append(f"{measured.told(name)} {NOTHING}")
                 continue
             # as in the paper, wrong labels count in test too, though no label is read there
             a, b = measured.training[name]["sensitivity"], measured.unseen[name]["excluded, all spurious"]
             found.append(_above(a, b) if more == "training" else _above(b, a))
-            numbers.append(f"{name} training {a.value:.3f}, test {b.value:.3f}")
+            numbers.append(f"{measured.told(name)} training {a.value:.3f}, test {b.value:.3f}")
         text = f"Sp-{base}: more of the spurious is found in {more} than in {less}"
         yield Claim(text, verdict(found), "; ".join(numbers))
 
 
 def _trend(measured: Measured) -> Claim:
     names = [f"Sp-CIFAR10-{share}" for share in SHARES]
-    there = [measured.training[name] for name in names if name in measured.training]
-    found = [one["sensitivity"] for one in there if _removes(one)]
+    there = {name: measured.training[name] for name in names if name in measured.training}
+    found = [one["sensitivity"] for one in there.values() if _removes(one)]
     whole = len(found) == len(names)
     falls = whole and bool(np.all(np.diff([one.value for one in found]) < 0)) and _above(found[0], found[-1])
     return Claim(
         "Sp-CIFAR10: the share found in training falls from 10 to 30 %",
         verdict([falls] if whole else []),
-        ", ".join(f"{one['sensitivity'].value:.3f}" if _removes(one) else NOTHING for one in there),
+        ", ".join(f"{measured.told(name)} {_share_found(one)}" for name, one in there.items()),
     )
+
+
+def _share_found(figures: Mapping[str, Figure]) -> str:
+    return f"{figures['sensitivity'].value:.3f}" if _removes(figures) else NOTHING
 
 
 def _alike(measured: Measured, row: str) -> Claim:
     """Compare with the deterministic network of the rival's own settings, which is row ``all`` where it was run."""
     found, numbers = [], []
     for name, rows in measured.accuracy.items():
-        other = next(
-            (figures for told, figures in rows.items() if told == row or told.startswith(f"{row}, best")), None
-        )
+        which = next((told for told in rows if told == row or told.startswith(f"{row}, best")), None)
         same = _fair(rows)
-        if other is None or same is None:
+        if which is None or same is None:
             continue
-        mine, base = other["accuracy"], same["accuracy"]
-        found.append(alike(mine, base))
+        mine, base = rows[which]["accuracy"], same["accuracy"]
         numbers.append(f"{name} {mine.value:.3f} / {base.value:.3f}")
+        lead = measured.lead.get(name, {}).get(which, {}).get(OVER)
+        if lead is None:
+            found.append(alike(mine, base))
+        else:
+            found.append(lead.low <= 0.0 <= lead.high)
+            numbers[-1] += f", lead {lead}"
     return Claim(f"{row}: about as the deterministic network", verdict(found), "; ".join(numbers))
 
 
@@ -123,7 +146,7 @@ def _ranking(measured: Measured) -> Iterator[Claim]:
         for name, rows in measured.lead.items():
             if not name.startswith("Sp-") or row not in rows:
                 continue
-            if not _removes(measured.training.get(name, {})):
+            if not _removes(measured.ours.get(name, {})):
                 numbers.append(f"{name} {NOTHING}")
                 continue
             lead = rows[row][LEAD]
@@ -135,14 +158,18 @@ def _ranking(measured: Measured) -> Iterator[Claim]:
 
 
 def _falls(measured: Measured) -> Claim:
-    """Check the deterministic network from the least to the most noise of a base."""
+    """Check the deterministic network from the least to the most noise of a base, row ``all`` on the same images."""
     found, numbers = [], []
     for base in ("MNIST", "CIFAR10"):
         names = [name for name in (base, *(f"Sp-{base}-{share}" for share in SHARES)) if name in measured.accuracy]
         there = [row["accuracy"] for name in names if (row := _fair(measured.accuracy[name])) is not None]
         if len(there) > 1:
-            found.append(_above(there[0], there[-1]))
             numbers.append(f"{base} {', '.join(f'{one.value:.3f}' for one in there)}")
+            if (fall := measured.fall.get(base)) is None:
+                found.append(_above(there[0], there[-1]))
+            else:
+                found.append(fall.low > 0.0)
+                numbers[-1] += f", by {fall}"
     return Claim("accuracy of the deterministic network falls with noise", verdict(found), "; ".join(numbers))
 
 
@@ -152,13 +179,13 @@ def _kinds_in_test(measured: Measured) -> Claim:
         if not name.startswith("Mixed-CIFAR10"):
             continue
         if not _removes(figures):
-            numbers.append(f"{name} {NOTHING}")
+            numbers.append(f"{measured.told(name)} {NOTHING}")
             continue
         good = figures["false removals"]
         kinds = {kind: figures[f"excluded {kind}"] for kind in OF_MEASUREMENT if f"excluded {kind}" in figures}
         found += [_above(one, good) for one in kinds.values()]
         told = ", ".join(f"{kind} {one.value:.3f}" for kind, one in kinds.items())
-        numbers.append(f"{name} {told}, good {good.value:.3f}")
+        numbers.append(f"{measured.told(name)} {told}, good {good.value:.3f}")
     text = "Mixed-CIFAR10: blur, crop and scale are flagged in test more often than good images"
     return Claim(text, verdict(found), "; ".join(numbers))
 

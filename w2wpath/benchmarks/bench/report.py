@@ -273,7 +273,9 @@ def _rates(removal: Removal | None, part: str) -> str:
 
 
 def _accuracy(results: Results) -> Iterator[str]:
-    yield from _section(results, "Accuracy on good test images (Fig. 5)", "At full coverage.")
+    chosen = {name: chosen_quantiles(tables.get("accuracy", {})) for name, tables in results.tables.items()}
+    told = "".join(f" {name}:{text}" for name, text in chosen.items() if text)
+    yield from _section(results, "Accuracy on good test images (Fig. 5)", f"At full coverage.{told}")
     rows = list(dict.fromkeys(row for tables in results.tables.values() for row in tables.get("accuracy", {})))
     yield from _by_set(results, rows, "accuracy", "accuracy", published_accuracy)
     yield from _section(

@@ -6,12 +6,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from w2wpath.benchmarks.bench.claims import Claim, Measured, claims
+from w2wpath.benchmarks.bench.claims import FAIR, OURS, Claim, Measured, claims
 from w2wpath.benchmarks.bench.grid import Entry
 from w2wpath.benchmarks.bench.headline import joined, of_entry, over_seeds
+from w2wpath.benchmarks.noise.sets import SHARES
 from w2wpath.benchmarks.study.detection import spread_between_classes
 from w2wpath.benchmarks.study.methods import variant_settings
-from w2wpath.benchmarks.study.resampling import Figure
+from w2wpath.benchmarks.study.resampling import Figure, figure
 from w2wpath.benchmarks.study.score import Scores, score
 
 Rows = dict[str, dict[str, Figure]]
@@ -47,6 +48,8 @@ class Results:
         A run card for each cell.
     missing
         Rows that are not there yet, by set and seed.
+    fall
+        By base, the paired loss of accuracy of row all from its set of least to that of most noise.
     """
 
     about: dict[str, Mapping[str, Any]] = field(default_factory=dict)
@@ -57,15 +60,16 @@ class Results:
     curves: dict[str, Mapping[str, list[float | None]]] = field(default_factory=dict)
     cards: list[dict[str, Any]] = field(default_factory=list)
     missing: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    fall: dict[str, Figure] = field(default_factory=dict)
     claims: list[Claim] = field(default_factory=list)
 
 
 def gather(entries: Sequence[Entry]) -> Results:
     """Score every data set and join the seeds; truth is read here, when everything has been trained."""
-    results = Results()
+    results, scored = Results(), dict[str, list[Scores]]()
     for name in dict.fromkeys(entry.name for entry in entries):
         mine = [entry for entry in entries if entry.name == name]
-        scores = [score(entry.study) for entry in mine]
+        scores = scored[name] = [score(entry.study) for entry in mine]
         results.about[name] = mine[0].about
         results.tables[name] = _over_seeds(scores)
         results.sides[name] = _sides(mine[0], results.tables[name])
@@ -76,6 +80,7 @@ def gather(entries: Sequence[Entry]) -> Results:
             results.cards.extend(_cards(entry, one))
             if one.missing:
                 results.missing[entry.told] = one.missing
+    results.fall.update(_falls(scored))
     results.claims.extend(claims(_measured(results)))
     return results
 
@@ -85,8 +90,8 @@ def _over_seeds(scores: Sequence[Scores]) -> dict[str, Rows]:
     for one in scores:
         for table, rows in one.tables.items():
             for row, figures in rows.items():
-                for name, figure in figures.items():
-                    found.setdefault(table, {}).setdefault(row, {}).setdefault(name, []).append(figure)
+                for name, one_figure in figures.items():
+                    found.setdefault(table, {}).setdefault(row, {}).setdefault(name, []).append(one_figure)
     return {
         table: {row: {name: over_seeds(many) for name, many in figures.items()} for row, figures in rows.items()}
         for table, rows in found.items()
@@ -124,9 +129,32 @@ def _measured(results: Results) -> Measured:
     return Measured(
         accuracy,
         lead,
-        {name: sides["training"] for name, sides in both.items()},
-        {name: sides["test"] for name, sides in both.items()},
+        training={name: sides["training"] for name, sides in both.items()},
+        unseen={name: sides["test"] for name, sides in both.items()},
+        ours={name: sides[OURS]["training"] for name, sides in results.sides.items() if OURS in sides},
+        judged={name: "paper" if "paper" in sides else OURS for name, sides in results.sides.items()},
+        fall=results.fall,
     )
+
+
+def _falls(scored: Mapping[str, Sequence[Scores]]) -> dict[str, Figure]:
+    """Return, by base, the loss of accuracy of row all from the set of least to that of most noise, on the same images.
+
+    The draws of two sets are those of the same groups of originals, so that they are paired.
+    """
+    found = {}
+    for base in ("MNIST", "CIFAR10"):
+        there = [name for name in (base, *(f"Sp-{base}-{share}" for share in SHARES)) if name in scored]
+        if len(there) < 2:
+            continue
+        pairs = [
+            figure(low.accuracies[FAIR] - high.accuracies[FAIR], 0)
+            for low, high in zip(scored[there[0]], scored[there[-1]], strict=False)
+            if FAIR in low.accuracies and FAIR in high.accuracies
+        ]
+        if pairs:
+            found[base] = over_seeds(pairs)
+    return found
 
 
 def _cards(entry: Entry, scores: Scores) -> list[dict[str, Any]]:

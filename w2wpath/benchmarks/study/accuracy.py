@@ -126,12 +126,22 @@ def gains(drawn: Mapping[str, Drawn], n: int) -> dict[str, dict[str, Figure]]:
     return found
 
 
-def leads(drawn: Mapping[str, Drawn], of: str, n: int) -> dict[str, dict[str, Figure]]:
-    """Return how far row `of` is ahead of each other row in accuracy, on the folds that all rows have, draws paired."""
-    if of not in drawn:
-        return {}
-    ahead = mean_of(drawn[of][GOOD])
-    return {name: {"lead of " + of: figure(ahead - mean_of(one[GOOD]), n)} for name, one in drawn.items() if name != of}
+def leads(drawn: Mapping[str, Drawn], of: str, over: str, n: int) -> dict[str, dict[str, Figure]]:
+    """Return how far row `of` is ahead of each other row in accuracy, and how far each other row is ahead of `over`.
+
+    On the folds that all rows have; draws are paired.
+    """
+    means = {name: mean_of(one[GOOD]) for name, one in drawn.items()}
+    found: dict[str, dict[str, Figure]] = {}
+    for name, mean in means.items():
+        mine = {}
+        if of in means and name != of:
+            mine[f"lead of {of}"] = figure(means[of] - mean, n)
+        if over in means and name != over:
+            mine[f"lead over {over}"] = figure(mean - means[over], n)
+        if mine:
+            found[name] = mine
+    return found
 
 
 def curve(folds: Sequence[Answers], label_n: NDArray[np.int16]) -> list[float | None]:

@@ -26,6 +26,12 @@ def cell(figure: Figure | None) -> str:
     return f"{figure}" if np.isnan(figure.std) else f"{figure} ± {figure.std:.3f}"
 
 
+def chosen_quantiles(rows: Mapping[str, Mapping[str, Figure]]) -> str:
+    """Return a sentence for each row whose threshold was chosen by its result; "" where there is none."""
+    chosen = {row: figures["quantile"] for row, figures in rows.items() if "quantile" in figures}
+    return "".join(f" {row}: quantile {one.value:g}, chosen by this result." for row, one in chosen.items())
+
+
 def finite(value: Any) -> Any:
     """Replace NaN and infinities, which JSON has not, by None, and paths by text, in mappings and lists too."""
     if isinstance(value, Mapping):

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.benchmarks.rivals.every import RIVALS
-from w2wpath.benchmarks.study.accuracy import Answers, answered, coverage_of, curve, gains, leads
+from w2wpath.benchmarks.study.accuracy import GOOD, Answers, answered, coverage_of, curve, gains, leads
 from w2wpath.benchmarks.study.cells import is_made, read_about
 from w2wpath.benchmarks.study.decided import decisions_of
 from w2wpath.benchmarks.study.detection import Drawn, Known, Part, detected, figures, margins, ratio_of_classes
@@ -41,12 +41,15 @@ class Scores:
         Rows that have no whole seed yet.
     about
         How each row's networks came about: stops, epochs, seconds, precision.
+    accuracies
+        Draws (b,) of each row's accuracy on the good test tiles.
     """
 
     tables: dict[str, Rows]
     curves: dict[str, list[float | None]] = field(default_factory=dict)
     missing: tuple[str, ...] = ()
     about: dict[str, Any] = field(default_factory=dict)
+    accuracies: dict[str, Floats] = field(default_factory=dict)
 
 
 def score(study: Study) -> Scores:
@@ -66,7 +69,8 @@ def score(study: Study) -> Scores:
         tables |= scoring.classification(curves)
     whole = study.study.cohort_variant == "whole"
     missing = tuple(row for row in study.rows if not scoring.seeds_of(row, nets=whole))
-    return Scores({name: rows for name, rows in tables.items() if rows}, curves, missing, scoring.about())
+    found = {name: rows for name, rows in tables.items() if rows}
+    return Scores(found, curves, missing, scoring.about(), scoring.accuracies)
 
 
 class _Scoring:
@@ -76,6 +80,7 @@ class _Scoring:
         self.weight_bn = patient_weights(table.patient)
         truth = study.truth
         self.known = None if truth is None else Known(truth, table.label, table.classes, self.weight_bn)
+        self.accuracies: dict[str, Floats] = {}
         self.good = np.ones(table.n, dtype=np.bool_) if truth is None else truth.known & ~truth.spurious
 
     # which folds are there ------------------------------------------------------------------------------------------
@@ -254,7 +259,8 @@ class _Scoring:
             of_seed[row] = seeds
         found |= self._koehler(drawn, of_seed, n)
         shared = self._shared(drawn, of_seed)
-        return {"accuracy": found, "gain": gains(shared, n), "lead": leads(shared, RECOMMENDED, n)}
+        self.accuracies = {row: mean_of(one[GOOD]) for row, one in drawn.items()}
+        return {"accuracy": found, "gain": gains(shared, n), "lead": leads(shared, RECOMMENDED, "all", n)}
 
     def _answers(self, row: str, fold: Fold) -> Answers:
         cell, test = self.study.net(row, fold), self.ground.sides(fold[0])[1]
@@ -294,12 +300,14 @@ class _Scoring:
         rows = [row for row in KOEHLER if row in drawn]
         if len(rows) < 2:  # there is nothing to choose from
             return {}
-        means = {row: mean_of(drawn[row]["accuracy"]) for row in rows}
+        means = {row: mean_of(drawn[row][GOOD]) for row in rows}
         best = max(rows, key=lambda row: float(means[row][0]))
         median = np.median(np.stack(list(means.values())), axis=0)
+        told, nan = f"koehler, best of {len(rows)}", float("nan")
+        drawn[told], of_seed[told] = drawn[best], of_seed[best]
         return {
-            f"koehler, best of {len(rows)} ({best.split()[-1]})": figures(drawn[best], n),
-            f"koehler, median of {len(rows)}": {"accuracy": figure(median, n)},
+            told: {**figures(drawn[best], n), "quantile": Figure(float(best.split()[-1]), nan, nan, nan, n)},
+            f"koehler, median of {len(rows)}": {GOOD: figure(median, n)},
         }
 
     # how it came about ----------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from w2wpath.benchmarks.study.detection import spread_between_classes
-from w2wpath.benchmarks.study.plain import cell, finite, grid
+from w2wpath.benchmarks.study.plain import cell, chosen_quantiles, finite, grid
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.benchmarks.study.run import Study
 from w2wpath.benchmarks.study.score import STATISTICS, Scores
@@ -188,7 +188,7 @@ def _spread(mean: float, std: float) -> str:
 
 def _accuracy(rows: Mapping[str, Mapping[str, Figure]], *, truth: bool) -> Iterator[str]:
     counted = "the truly good tiles" if truth else "all tiles, against their given labels"
-    yield from _section("Accuracy on unseen patients", f"Of {counted}, at full coverage.")
+    yield from _section("Accuracy on unseen patients", f"Of {counted}, at full coverage.{chosen_quantiles(rows)}")
     yield from _rows(rows, ("accuracy", "balanced accuracy", "accuracy, given labels"))
     yield from _section(
         "Selective accuracy",
