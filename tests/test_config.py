@@ -114,19 +114,18 @@ def test_a_threshold_is_a_share(toml: Callable[[str], Path]) -> None:
 
 def test_a_missing_file_is_named(tmp_path: Path) -> None:
     assert message_of(tmp_path / "no.toml") == (
-        f"{tmp_path / 'no.toml'}: no such file. Give --config an existing TOML file."
+        f"{tmp_path / 'no.toml'}: no such file. Name a TOML file that can be read."
     )
 
 
 def test_a_folder_is_not_a_config_file(tmp_path: Path) -> None:
-    assert message_of(tmp_path) == f"{tmp_path}: cannot be read (Is a directory). Give --config a readable TOML file."
+    assert message_of(tmp_path) == f"{tmp_path}: cannot be read (Is a directory). Name a TOML file that can be read."
 
 
 def test_broken_toml_says_where(toml: Callable[[str], Path]) -> None:
     file = toml("[tile\n")
     assert message_of(file) == (
-        f"{file}: not valid TOML (Expected ']' at the end of a table declaration (at line 1, column 6)). "
-        "Mend the line, or leave --config out."
+        f"{file}: not valid TOML (Expected ']' at the end of a table declaration (at line 1, column 6)). Mend the line."
     )
 
 
@@ -297,7 +296,7 @@ def test_a_wrong_class_map_names_file_key_and_cure(toml: Callable[[str], Path], 
 def test_a_class_map_that_is_not_there_names_its_flag(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
         load_class_map(tmp_path / "no.toml")
-    assert str(caught.value) == f"{tmp_path / 'no.toml'}: no such file. Give --class-map an existing TOML file."
+    assert str(caught.value) == f"{tmp_path / 'no.toml'}: no such file. Name a class map that can be read."
 
 
 def test_the_class_maps_of_the_project_are_valid() -> None:

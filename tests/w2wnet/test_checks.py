@@ -118,7 +118,7 @@ def imports_truth(source: str) -> bool:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return any(name.startswith(("w2wpath.w2wnet.truth", "w2wpath.benchmarks.mnist")) for name in names)
+    return any(name.startswith(("w2wpath.w2wnet.truth", "w2wpath.benchmarks")) for name in names)
 
 
 def package() -> Mapping[str, str]:

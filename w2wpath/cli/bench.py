@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated
 
@@ -15,7 +16,10 @@ NAME = "bench"
 app = typer.Typer(help="W2WNet and its rivals on MNIST and CIFAR-10 with known faults.", no_args_is_help=True)
 Grid = Annotated[Path, typer.Argument(help="TOML with the tables [clean] and [bench].")]
 Out = Annotated[
-    Path | None, typer.Option("-o", "--out", help="Folder of the benchmark. [default: bench/ and the TOML's name]")
+    Path | None,
+    typer.Option(
+        "-o", "--out", help="Folder of the benchmark. [default: bench/ and the names of the TOML and its folder]"
+    ),
 ]
 Backbone = Annotated[
     str | None,
@@ -24,6 +28,10 @@ Backbone = Annotated[
 Images = Annotated[
     int | None,
     typer.Option(min=2, help="Training images before faults, instead of the TOML's; added to the folder's name too."),
+]
+TestImages = Annotated[
+    int | None,
+    typer.Option(min=2, help="The same of the test side. [default: the TOML's, or as large a share as of training]"),
 ]
 
 
@@ -34,6 +42,7 @@ def run(
     out: Out = None,
     backbone: Backbone = None,
     images: Images = None,
+    test_images: TestImages = None,
     workers: Annotated[int, typer.Option(min=1, help="Processes that train, each with its share of the cores.")] = 1,
     scheduler: options.Scheduler = None,
     as_json: options.Json = False,
@@ -42,7 +51,8 @@ def run(
 
     What was done before stays, so a grid that was interrupted goes on. Exit code 3: some of it failed.
     """
-    _conduct(grid, out, data, workers, as_json, backbone=backbone, images=images, scheduler=scheduler)
+    size = {"images": images, "test_images": test_images}
+    _conduct(grid, out, data, workers, as_json, backbone=backbone, size=size, scheduler=scheduler)
 
 
 @app.command("report")
@@ -51,6 +61,7 @@ def report(
     out: Out = None,
     backbone: Backbone = None,
     images: Images = None,
+    test_images: TestImages = None,
     check: Annotated[
         Path | None, typer.Option(help="Compare with the figures of this expected.json; exit code 1 where they differ.")
     ] = None,
@@ -58,7 +69,8 @@ def report(
     as_json: options.Json = False,
 ) -> None:
     """Write the report of what is there anew; nothing is trained, and the sources are not needed."""
-    _conduct(grid, out, None, 1, as_json, backbone=backbone, images=images, expect=expect, check=check)
+    size = {"images": images, "test_images": test_images}
+    _conduct(grid, out, None, 1, as_json, backbone=backbone, size=size, expect=expect, check=check)
 
 
 @app.command("compare")
@@ -84,14 +96,15 @@ def _conduct(
     as_json: bool,
     *,
     backbone: str | None,
-    images: int | None,
+    size: Mapping[str, int | None],
     expect: Path | None = None,
     check: Path | None = None,
     scheduler: str | None = None,
 ) -> None:
     from w2wpath.benchmarks.bench.report import conduct
 
-    folder = out or Path("bench") / "-".join(str(part) for part in (grid.stem, backbone, images) if part)
+    parts = grid.resolve().parent.name, grid.stem, backbone, size["images"]
+    folder = out or Path("bench") / "-".join(str(part) for part in parts if part)
     done = conduct(
         grid,
         folder,
@@ -99,7 +112,7 @@ def _conduct(
         workers,
         make_progress(),
         backbone=backbone,
-        images=images,
+        **size,
         expect=expect,
         check=check,
         scheduler=scheduler,

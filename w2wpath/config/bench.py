@@ -25,7 +25,7 @@ class BenchSettings(Settings):
     images: Annotated[int, Field(ge=2)] | None = None
     """Training images before faults are added; None takes all."""
     test_images: Annotated[int, Field(ge=2)] | None = None
-    """The same of the test side."""
+    """The same of the test side; None takes as large a share of it as `images` is of the training side."""
     mode: Literal["append", "replace"] = "append"
     """``append`` adds altered copies to the originals (the paper), ``replace`` alters in place (the literature)."""
     classifier_epochs: int = Field(100, ge=1)

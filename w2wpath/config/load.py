@@ -53,20 +53,21 @@ def load_class_map(toml: Path) -> ClassMap:
     ConfigError
         The file is missing or not TOML, a key is unknown, or a value is out of range.
     """
-    table = _read_toml(toml, "--class-map")
+    table = _read_toml(toml, "a class map")
     _refuse_unknown(table, ClassMap, f"{toml.name}:")
     return _build(ClassMap, table, toml.name)
 
 
-def _read_toml(toml: Path, flag: str) -> dict[str, Any]:
+def _read_toml(toml: Path, what: str) -> dict[str, Any]:
+    cure = f"Name {what} that can be read."
     try:
         return tomllib.loads(toml.read_text("utf-8"))
     except FileNotFoundError:
-        raise ConfigError(f"{toml}: no such file. Give {flag} an existing TOML file.") from None
+        raise ConfigError(f"{toml}: no such file. {cure}") from None
     except OSError as error:
-        raise ConfigError(f"{toml}: cannot be read ({error.strerror}). Give {flag} a readable TOML file.") from None
+        raise ConfigError(f"{toml}: cannot be read ({error.strerror}). {cure}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{toml}: not valid TOML ({error}). Mend the line, or leave {flag} out.") from None
+        raise ConfigError(f"{toml}: not valid TOML ({error}). Mend the line.") from None
 
 
 def _refuse_unknown(table: Mapping[str, Any], model: type[Settings], where: str) -> None:
@@ -78,7 +79,7 @@ def _refuse_unknown(table: Mapping[str, Any], model: type[Settings], where: str)
 
 
 def _read_table(toml: Path, stage: str, model: type[Settings]) -> dict[str, Any]:
-    whole = _read_toml(toml, "--config")
+    whole = _read_toml(toml, "a TOML file")
     stages = sorted(STAGES)
     for name in whole:
         if name not in STAGES:

@@ -65,6 +65,23 @@ def test_one_of_three_that_differs_fails_whatever_its_place(tmp_path: Path) -> N
         assert (said[AUROC].split()[0], said[SHARE].split()[0]) == ("**fail**", "**pass**")
 
 
+def test_a_network_that_removes_nothing_agrees_with_none(tmp_path: Path) -> None:
+    grids = [grid(tmp_path / name, name, 0.5, 0.0) for name in "ab"]
+    assert verdicts(compare(grids)) == {
+        AUROC: "**not measured** Sp-MNIST-20 0.500 / 0.500 (nothing removed by a, b)",
+        SHARE: "**not measured** Sp-MNIST-20 0.000 / 0.000 (nothing removed by a, b)",
+    }
+
+
+def test_what_stands_in_for_a_set_is_said(tmp_path: Path) -> None:
+    grids = [grid(tmp_path / name, name, 0.98, 0.9) for name in "ab"]
+    for folder in grids:
+        said = json.loads((folder / "bench.json").read_text())
+        source = {"name": "letters_az.npz", "stands_in_for": "EMNIST letters", "origin": []}
+        (folder / "bench.json").write_text(json.dumps({**said, "sets": {"Sp-MNIST-20": {"sources": [source]}}}))
+    assert compare(grids)[2] == "letters_az.npz stands in for EMNIST letters."
+
+
 def test_a_set_without_faults_has_no_figure_and_leaves_it_open(tmp_path: Path) -> None:
     grids = [grid(tmp_path / name, name, None, float("nan"), "MNIST") for name in "ab"]
     assert set(verdicts(compare(grids)).values()) == {"**not measured**"}

@@ -14,8 +14,12 @@ from PIL import Image
 
 from tests.benchmarks.bench.conftest import TOML, lay_out, run
 from tests.w2wnet.conftest import Heard
+from w2wpath.benchmarks.bench.grid import open_sets
+from w2wpath.benchmarks.bench.headline import scores_of
 from w2wpath.benchmarks.study import run as run_module
+from w2wpath.config import BenchSettings, CleanSettings, load
 from w2wpath.errors import ConfigError, RunError
+from w2wpath.progress import Silent
 
 TABLES = ("bench.md", "bench.csv", "bench.json", "cards.jsonl")
 PICTURES = ("removal.png", "accuracy.png", "risk-coverage.png", "tagged-MNIST.png")
@@ -60,6 +64,23 @@ def test_the_report_says_what_is_what(finished: Path) -> None:
     assert kinds == {"letter"}
     scores = {row.split(", ", 1)[1] for _, table, row, _ in found if table == "headline"}
     assert {"u", "label quality", "with the second reader", "image statistics only"} <= scores
+
+
+def test_every_score_of_the_headline_is_what_it_is_called(finished: Path) -> None:
+    toml = finished / "toy.toml"
+    bench, settings = load(BenchSettings, "bench", toml, {}), load(CleanSettings, "clean", toml, {})
+    entries, _ = open_sets(bench, settings, None, finished / "out", workers=1, progress=Silent())
+    entry = next(one for one in entries if one.name == "Sp-MNIST-30")
+    wise = entry.study.wise("recommended", (0, entry.seed))
+    assert wise is not None
+    label_n = entry.study.ground.table.label[entry.study.ground.sides(0)[0]]
+    scores = scores_of(entry)
+    np.testing.assert_allclose(scores["u"], 1.0 - (wise.mean_nk**2).sum(axis=1))
+    apart = ((np.eye(wise.mean_nk.shape[1])[label_n] - wise.mean_nk) ** 2).sum(axis=1)
+    read = entry.study.judged("recommended", (0, entry.seed)).fit
+    np.testing.assert_allclose(scores["label quality"], scores["u"] + apart)
+    np.testing.assert_array_equal(scores["with the second reader"], read.score_n)
+    assert not np.allclose(scores["with the second reader"], scores["label quality"])
 
 
 def test_images_that_nobody_voted_on_are_no_part_of_the_vote(finished: Path) -> None:
@@ -108,6 +129,38 @@ def test_rows_of_every_seed_go_before_rows_of_one(finished: Path) -> None:
     assert seeds == sorted(seeds)
     assert len({name for name in made if "deterministic" in name}) == 2
     assert len(made) == 14
+
+
+@pytest.mark.parametrize(
+    ("was", "now", "said"),
+    [
+        ('"random", "oracle"]', '"randon", "oracle"]', "[bench] rows must be of "),
+        (
+            'rows_once = ["deterministic"',
+            'rows_once = ["pretrained"',
+            "row 'pretrained' needs [clean] weights. Name the safetensors file, or leave the row out.",
+        ),
+        ('backbone = "conv5"', 'backbone = "conf5"', "--backbone 'conf5' is neither a timm model nor conv5."),
+        ('"Sp-MNIST-30"]', '"Sp-MNIST-35"]', "data set 'Sp-MNIST-35' is not in the paper's Table 1."),
+    ],
+)
+def test_what_is_wrong_with_a_grid_is_told_before_anything_is_made(
+    tmp_path: Path, was: str, now: str, said: str
+) -> None:
+    assert was in TOML
+    lay_out(tmp_path, TOML.replace(was, now))
+    with pytest.raises(ConfigError) as caught:
+        run(tmp_path)
+    assert said in str(caught.value)
+    assert not (tmp_path / "out").exists()
+
+
+def test_the_test_side_is_as_small_a_part_as_the_training_side(tmp_path: Path) -> None:
+    toml = TOML.replace("test_images = 40\n", "").replace('sets = ["MNIST", "Sp-MNIST-30"]', 'sets = ["MNIST"]')
+    lay_out(tmp_path, toml.replace("seeds = [0, 1]", "seeds = [0]").replace("max_epochs = 10", "max_epochs = 2"))
+    assert run(tmp_path).failed == {}
+    about = json.loads((tmp_path / "out" / "MNIST-s0" / "dataset.json").read_text("utf-8"))
+    assert {split: one["originals"] for split, one in about["splits"].items()} == {"train": 60, "test": 30}
 
 
 def test_a_report_trains_nothing_and_needs_no_sources(finished: Path) -> None:

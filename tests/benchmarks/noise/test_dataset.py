@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +12,9 @@ import pytest
 
 from tests.conftest import file_bytes
 from w2wpath.benchmarks.noise import dataset
+from w2wpath.benchmarks.noise.corruptions import blurred, cropped, rescaled
 from w2wpath.benchmarks.noise.dataset import DataSet, make_dataset
-from w2wpath.benchmarks.noise.manifest import KINDS
+from w2wpath.benchmarks.noise.manifest import BLUR, CROP, KINDS, SCALE
 from w2wpath.benchmarks.sources.source import Source, Split
 from w2wpath.config import CleanSettings
 from w2wpath.errors import ConfigError
@@ -74,6 +76,38 @@ def test_the_store_holds_what_the_manifest_says(digits: Source, letters: Source,
     np.testing.assert_array_equal(truth.kind[order], joined[0])
     np.testing.assert_array_equal(truth.content[order], [f"c{c}" if c >= 0 else "" for c in joined[1]])
     np.testing.assert_array_equal(truth.spurious, truth.kind != "")
+
+
+def test_every_kind_of_fault_is_what_it_is_called(pictures: Source, tmp_path: Path) -> None:
+    made = make_dataset("Sp-CIFAR10-30", tmp_path, pictures, None)
+    found = set()
+    for split, manifest in made.manifests.items():
+        images, _ = seen(made, split)
+        for i in range(manifest.n):
+            original, kind = pictures.images[split][manifest.index[i]], str(manifest.kind[i])
+            factor, left, top = (float(values[i]) for values in (manifest.factor, manifest.left, manifest.top))
+            expected = {
+                BLUR: lambda original=original: blurred(original),
+                CROP: lambda original=original, f=factor, x=left, y=top: cropped(original, f, x, y),
+                SCALE: lambda original=original, f=factor: rescaled(original, f),
+            }.get(kind, lambda original=original: original)()
+            np.testing.assert_array_equal(images[i], expected)
+            found.add(kind)
+    assert found >= {BLUR, CROP, SCALE}
+
+
+def test_a_set_whose_tiles_or_truth_were_lost_is_made_again(digits: Source, letters: Source, tmp_path: Path) -> None:
+    def made() -> DataSet:
+        return make_dataset("Sp-MNIST-20", tmp_path, digits, letters, images=60, test_images=30)
+
+    first = made()
+    before = file_bytes(tmp_path)
+    first.truth.unlink()
+    made()
+    shutil.rmtree(first.store)
+    made()
+    assert file_bytes(tmp_path).keys() == before.keys()
+    assert first.truth.read_bytes() == before["truth/truth.csv"]
 
 
 def test_k16_a_flipped_copy_differs_from_its_twin_by_the_label_alone(pictures: Source, tmp_path: Path) -> None:

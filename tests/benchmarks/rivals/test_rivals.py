@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -109,6 +110,42 @@ def test_the_predecessor_has_no_stop_rule() -> None:
     rule = StopRule(settings.median_window, settings.std_window, settings.std_below)
     assert not any(rule.add(np.array([True, False])) for _ in range(settings.max_epochs))  # though it never moves
     assert rule.std is None  # so that no epoch is taken for its least std
+
+
+PART_N = np.array([0, 1, 2, 3, 4, 0, 1, 2, 3, 4])
+CELL = SimpleNamespace(margin_n=np.array([2.0, -1.0]), loss_n=np.array([0.1, 3.0]))
+
+
+def test_every_part_is_read_by_a_network_that_did_not_learn_it() -> None:
+    pieces = RIVALS["cleanlab"].pieces(PART_N)
+    assert [piece.test.nonzero()[0].tolist() for piece in pieces] == [[0, 5], [1, 6], [2, 7], [3, 8], [4, 9]]
+    for piece in pieces:
+        np.testing.assert_array_equal(piece.train, ~piece.test)
+        assert (piece.kind, dict(piece.changes)) == ("net", {})
+
+
+def test_cleanlab_judges_what_its_networks_said_of_their_own_part() -> None:
+    probs, labels, _ = read(400, 4, 0)
+    part_n = np.arange(400) % 5
+    cells = [SimpleNamespace(test_probs_nk=probs[part_n == part]) for part in range(5)]
+    pruned, score = RIVALS["cleanlab"].judge(cells, labels.astype(np.int16), part_n)
+    alone = confident_learning(labels, probs)
+    np.testing.assert_array_equal(pruned, alone[0])
+    np.testing.assert_allclose(score, alone[1])
+
+
+@pytest.mark.parametrize(("row", "score"), [("aum", [-2.0, 1.0]), ("small-loss", [0.1, 3.0])])
+def test_a_tile_that_is_learned_badly_scores_high(row: str, score: list[float]) -> None:
+    (piece,) = RIVALS[row].pieces(np.zeros(2, dtype=np.intp))
+    assert (piece.kind, piece.changes["dropout_rate"], piece.train.all(), piece.test.any()) == (
+        "trace",
+        0.0,
+        True,
+        False,
+    )
+    pruned, found = RIVALS[row].judge([CELL], np.zeros(2, dtype=np.int16), np.zeros(2, dtype=np.intp))
+    assert pruned is None
+    assert found.tolist() == score
 
 
 def test_every_rival_is_found_where_it_is_defined() -> None:

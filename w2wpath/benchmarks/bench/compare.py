@@ -9,7 +9,9 @@ from itertools import combinations
 from pathlib import Path
 from typing import Any
 
-from w2wpath.benchmarks.bench.claims import OPEN, OURS, Claim, alike, claim_table, verdict
+import numpy as np
+
+from w2wpath.benchmarks.bench.claims import NOTHING, OPEN, OURS, Claim, alike, claim_table, verdict
 from w2wpath.benchmarks.study.plain import cell, grid
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.errors import ConfigError
@@ -42,11 +44,14 @@ class Told:
         The others, by name.
     figures
         By set, table, row and figure.
+    stand_ins
+        Which files stand in for which set.
     """
 
     name: str
     settings: Mapping[str, Any]
     figures: Mapping[tuple[str, str, str, str], Figure]
+    stand_ins: tuple[str, ...] = ()
 
 
 def read_told(folder: Path) -> Told:
@@ -63,7 +68,10 @@ def read_told(folder: Path) -> Told:
         figures = {(one["set"], one["table"], one["row"], one["figure"]): _figure(one) for one in found["figures"]}
         clean, bench = dict(found["about"]["settings"]["clean"]), dict(found["about"]["settings"]["bench"])
         name = str(clean.pop("backbone"))
-        return Told(name, {key: one for key, one in (clean | bench).items() if key not in APART}, figures)
+        sources = [source for about in found.get("sets", {}).values() for source in about["sources"]]
+        stand_ins = [f"{one['name']} stands in for {one['stands_in_for']}" for one in sources if one["stands_in_for"]]
+        settings = {key: one for key, one in (clean | bench).items() if key not in APART}
+        return Told(name, settings, figures, tuple(dict.fromkeys(stand_ins)))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. Write it with `w2wpath bench report`.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -98,7 +106,10 @@ def compare(folders: Sequence[Path]) -> list[str]:
         raise ConfigError(
             f"{', '.join(map(str, folders))}: no data set is in all of them. Name grids of the same sets."
         )
-    return ["# Backbones", "", *_tables(grids, sets), "", *claim_table([_held(grids, sets, told) for told in HELD])]
+    stand_ins = dict.fromkeys(text for one in grids for text in one.stand_ins)
+    note = [f"{'; '.join(stand_ins)}.", ""] if stand_ins else []
+    held = claim_table([_held(grids, sets, told) for told in HELD])
+    return ["# Backbones", "", *note, *_tables(grids, sets), "", *held]
 
 
 def _refuse_other_settings(one: Told, other: Told) -> None:
@@ -122,14 +133,24 @@ def _tables(grids: Sequence[Told], sets: Sequence[str]) -> Iterator[str]:
         yield from grid(["", *(one.name for one in grids)], rows)
 
 
+def _removes(one: Told, name: str) -> bool:
+    """Tell whether a grid removed anything of a set: a network that learned nothing shows nothing."""
+    shares = [one.figures.get((name, "training", OURS, what)) for what in ("sensitivity", "false removals")]
+    there = [share.value for share in shares if share is not None]
+    return not there or any(value > 0 for value in there)
+
+
 def _held(grids: Sequence[Told], sets: Sequence[str], told: str) -> Claim:
     """Compare all pairs of grids, within two standard errors, taken from the intervals."""
     found, numbers = [], []
     for name in sets:
-        there = [one.figures.get((name, *COMPARED[told])) for one in grids]
-        figures = [one for one in there if one is not None and one.value == one.value]  # no spurious tile, no figure
-        found += [alike(a, b) for a, b in combinations(figures, 2)]
-        if figures:
-            numbers.append(f"{name} {' / '.join(f'{one.value:.3f}' for one in figures)}")
+        figures = {one.name: one.figures.get((name, *COMPARED[told])) for one in grids}
+        # no spurious tile, no figure
+        there = {name: one for name, one in figures.items() if one is not None and not np.isnan(one.value)}
+        idle = [one.name for one in grids if one.name in there and not _removes(one, name)]
+        found += [alike(a, b) for a, b in combinations([one for of, one in there.items() if of not in idle], 2)]
+        if there:
+            but = f" ({NOTHING} by {', '.join(idle)})" if idle else ""
+            numbers.append(f"{name} {' / '.join(f'{one.value:.3f}' for one in there.values())}{but}")
     text = f"the backbone does not matter: {told}"
     return Claim(text, verdict(found) if len(grids) > 1 else OPEN, "; ".join(numbers))

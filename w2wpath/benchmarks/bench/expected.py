@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from w2wpath.benchmarks.bench.claims import LEAD, OVER
 from w2wpath.benchmarks.bench.results import Results
 from w2wpath.benchmarks.noise.manifest import KINDS
 from w2wpath.benchmarks.study.resampling import Figure
@@ -20,6 +21,7 @@ KEPT = {
     "unseen": ("sensitivity", "false removals", *(f"excluded {kind}" for kind in KINDS)),
     "accuracy": ("accuracy",),
     "gain": ("gain captured",),
+    "lead": (LEAD, OVER),
     "headline": ("AUROC", "sensitivity at 5 %"),
 }
 """Figures that are kept, by table."""

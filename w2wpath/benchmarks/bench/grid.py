@@ -59,7 +59,7 @@ def open_sets(
     Raises
     ------
     ConfigError
-        A set or row is not known.
+        A set is not known.
     """
     for name in bench.sets:
         recipe_of(name)
@@ -141,8 +141,12 @@ class _Sources:
 def _make(name: str, seed: int, folder: Path, bench: BenchSettings, sources: _Sources) -> None:
     recipe = recipe_of(name)
     letters = sources["letters"] if recipe.base == "MNIST" and recipe.percent else None
-    size = {"images": bench.images, "test_images": bench.test_images}
-    make_dataset(name, folder, sources[recipe.base], letters, **size, mode=bench.mode, seed=seed)
+    base, test_images = sources[recipe.base], bench.test_images
+    if bench.images is not None and test_images is None:
+        share = bench.images / len(base.labels["train"])
+        test_images = max(2, round(min(share, 1.0) * len(base.labels["test"])))
+    size = {"images": bench.images, "test_images": test_images}
+    make_dataset(name, folder, base, letters, **size, mode=bench.mode, seed=seed)
 
 
 def _opened(

@@ -88,13 +88,16 @@ def of_entry(entry: Entry) -> dict[str, dict[str, dict[str, Figure]]]:
 
 
 def over_seeds(figures: Sequence[Figure]) -> Figure:
-    """Return the mean over seeds: of the values, and of the ends of their intervals; the std is that between seeds."""
+    """Return means over the seeds that have a value, of values and ends of intervals; the std is that between them."""
     values = np.array([one.value for one in figures])
     if len(figures) == 1:
         return figures[0]
-    ends = np.array([[one.low, one.high] for one in figures]).mean(axis=0)
-    std = float(values.std(ddof=1))
-    return Figure(float(values.mean()), float(ends[0]), float(ends[1]), std, figures[0].n, tuple(values.tolist()))
+    known = [one for one in figures if not np.isnan(one.value)]
+    if len(known) < 2:  # the others have nothing to count
+        return replace((known or list(figures))[0], folds=tuple(values.tolist()))
+    value, low, high = np.array([[one.value, one.low, one.high] for one in known]).mean(axis=0)
+    std = float(np.std([one.value for one in known], ddof=1))
+    return Figure(float(value), float(low), float(high), std, known[0].n, tuple(values.tolist()))
 
 
 def joined(

@@ -62,7 +62,7 @@ def _removal(results: Results) -> Picture:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", linewidth=0.4)
     panels[1].set_xticks(range(len(names)), names, rotation=30, ha="right")
-    panels[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=4)
+    panels[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(names) + 1))
     picture.supxlabel("bars: std between classes", fontsize=9)
     return picture
 

@@ -20,15 +20,16 @@ from w2wpath.benchmarks.bench.pictures import draw_pictures
 from w2wpath.benchmarks.bench.published import PUBLISHED, PUBLISHED_HEAD, published_accuracy, published_removal
 from w2wpath.benchmarks.bench.results import Removal, Results, gather
 from w2wpath.benchmarks.noise.manifest import KINDS
-from w2wpath.benchmarks.noise.sets import FULL_SIZE, recipe_of
+from w2wpath.benchmarks.noise.sets import FULL_SIZE, N_CLASSES, SIDE_PX, recipe_of
 from w2wpath.benchmarks.sources.source import SPLITS
-from w2wpath.benchmarks.study.plain import cell, finite, grid
+from w2wpath.benchmarks.study.plain import cell, chosen_quantiles, finite, grid
 from w2wpath.benchmarks.study.resampling import Figure
-from w2wpath.benchmarks.study.run import refuse_without_packages
+from w2wpath.benchmarks.study.run import refuse_rows, refuse_without_packages
 from w2wpath.config import BenchSettings, CleanSettings, load
 from w2wpath.errors import RunError
 from w2wpath.progress import Progress
 from w2wpath.provenance import record, write_whole
+from w2wpath.w2wnet.nets.backbones import build
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,7 @@ def conduct(
     *,
     backbone: str | None = None,
     images: int | None = None,
+    test_images: int | None = None,
     expect: Path | None = None,
     check: Path | None = None,
     scheduler: str | None = None,
@@ -58,7 +60,7 @@ def conduct(
 
     Parameters
     ----------
-    backbone, images
+    backbone, images, test_images
         Others than those of the TOML.
     expect
         Write the figures there as those that are expected from now on.
@@ -72,10 +74,15 @@ def conduct(
     W2wError
         The settings are wrong, not one data set is there, or figures differ from those expected.
     """
-    bench = load(BenchSettings, "bench", toml, {"images": images})
+    bench = load(BenchSettings, "bench", toml, {"images": images, "test_images": test_images})
     settings = load(CleanSettings, "clean", toml, {"backbone": backbone})
+    rows = bench.rows + bench.rows_once
+    refuse_rows(rows, settings, truth=True, table="bench")
+    bases = {recipe_of(name).base for name in bench.sets}
     if data is not None:
-        refuse_without_packages(bench.rows + bench.rows_once)
+        refuse_without_packages(rows)
+        for base in bases:
+            build(settings.backbone, N_CLASSES, SIDE_PX[base], stem=settings.stem, weights=settings.weights)
     if check is not None and check != expect:
         read_expected(check)  # hours before it is needed, so that a wrong path costs nothing
     entries, failed = open_sets(bench, settings, data, out, workers=workers, progress=progress)

@@ -95,7 +95,7 @@ def make_dataset(
     }
     about = _about(recipe, base, letters, manifests, mode, seed)
     made = DataSet(name, out / "tiles.zarr", out / "truth" / "truth.csv", manifests, about)
-    if not _is_there(out, about):
+    if not (_is_there(out, about) and made.store.is_dir() and made.truth.is_file()):
         _write(out, made, base, letters)
     return made
 

@@ -14,6 +14,8 @@ FULL_SIZE: Mapping[Base, Mapping[Split, int]] = {
     "MNIST": {"train": 60_000, "test": 10_000},
     "CIFAR10": {"train": 50_000, "test": 10_000},
 }
+SIDE_PX: Mapping[Base, int] = {"MNIST": 28, "CIFAR10": 32}
+N_CLASSES = 10
 SHARES = (10, 20, 30)
 
 

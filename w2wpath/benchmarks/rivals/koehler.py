@@ -13,15 +13,13 @@ from numpy.typing import NDArray
 
 from w2wpath.errors import NonFiniteScoreError
 
-DRAWS = 25
-"""Forward passes of their classifier."""
 QUANTILES = (0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
 def koehler_lists(u_n: NDArray[np.floating], quantiles: Sequence[float] = QUANTILES) -> dict[float, NDArray[np.bool_]]:
     """Return, for each quantile of u (n,), which training tiles (n,) a threshold there keeps: those at most that u.
 
-    `u_n` is in-sample, of :data:`DRAWS` passes over the tiles that the classifier was trained on. Tiles as uncertain as
+    `u_n` is in-sample, of the draws over the tiles that the classifier was trained on. Tiles as uncertain as
     the threshold stay, so that a list may keep more than its share.
 
     Raises

@@ -191,8 +191,8 @@ def wise_of(variant: str) -> str:
     return RECOMMENDED if set(CHANGES.get(variant, ("",))) <= JUDGEMENT else variant
 
 
-def expanded(rows: Sequence[str], oracles: Sequence[str]) -> tuple[str, ...]:
-    """Return the names of rows, groups taken apart, each once.
+def expanded(rows: Sequence[str], oracles: Sequence[str], table: str = "study") -> tuple[str, ...]:
+    """Return the names of rows of a TOML's `table`, groups taken apart, each once.
 
     Raises
     ------
@@ -202,5 +202,5 @@ def expanded(rows: Sequence[str], oracles: Sequence[str]) -> tuple[str, ...]:
     known = (*METHODS, *GROUPS, *oracles)
     for name in rows:
         if name not in known:
-            raise ConfigError(f"[study] rows must be of {', '.join(known)}; got {name!r}.{did_you_mean(name, known)}")
+            raise ConfigError(f"[{table}] rows must be of {', '.join(known)}; got {name!r}.{did_you_mean(name, known)}")
     return tuple(dict.fromkeys(one for name in rows for one in GROUPS.get(name, (name,))))

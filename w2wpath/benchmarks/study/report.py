@@ -53,7 +53,7 @@ def conduct(
     """
     study = _settings(toml, data)
     tiling, cleaning = load(TileSettings, "tile", toml, {}), load(CleanSettings, "clean", toml, {})
-    refuse_rows(study, cleaning)
+    refuse_rows(study.rows, cleaning, truth=study.truth is not None)
     if study.truth is not None:
         read_rows(study.truth)  # hours before it serves, a table that cannot be read is refused
     if report_only and not (out / "cells").is_dir():

@@ -278,7 +278,7 @@ def open_study(
     W2wError
         The cohort cannot be tiled, or patients do not suffice.
     """
-    refuse_rows(study, settings)
+    refuse_rows(study.rows, settings, truth=study.truth is not None)
     out = out.resolve()  # processes elsewhere need not share the working folder
     ground = prepare(out, study, tiling, settings, workers=workers, progress=progress or Silent())
     return Study(study, settings, ground, out, _threads(workers))
@@ -302,18 +302,18 @@ def open_split(
     W2wError
         The store cannot be read, or a patient lies on both sides.
     """
-    refuse_rows(study, settings)
+    refuse_rows(study.rows, settings, truth=study.truth is not None)
     out = out.resolve()
     ground = prepare_split(TileStore.open(out / "tiles.zarr"), test, progress or Silent())
     return Study(study, settings, ground, out, _threads(workers))
 
 
-def refuse_rows(study: StudySettings, settings: CleanSettings) -> None:
-    """Refuse rows that are not known, or need what is not given, with a ConfigError."""
-    rows = expanded(study.rows, tuple(ORACLES))
+def refuse_rows(asked: Sequence[str], settings: CleanSettings, *, truth: bool, table: str = "study") -> None:
+    """Refuse rows of a TOML's `table` that are not known, or need what is not given, with a ConfigError."""
+    rows = expanded(asked, tuple(ORACLES), table)
     if PRETRAINED in rows and settings.weights is None:
         raise ConfigError("row 'pretrained' needs [clean] weights. Name the safetensors file, or leave the row out.")
-    if study.truth is None and (wanting := [row for row in rows if row in ORACLES]):
+    if not truth and (wanting := [row for row in rows if row in ORACLES]):
         raise ConfigError(f"row {wanting[0]!r} needs [study] truth. Name the table, or leave the row out.")
 
 
