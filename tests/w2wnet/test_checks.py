@@ -89,8 +89,13 @@ DECIDING = (
 )
 """Modules of the core that train, split or set thresholds; those of ``nets`` are added."""
 FORBIDDEN_NAMES = ("truth", "spurious", "hidden")
-STUDY = {f"benchmarks/study/{name}.py" for name in ("oracle", "run", "variants", "detection")}
-READERS_OF_TRUTH = {"w2wnet/evaluate.py", "cli/evaluate.py", "cli/demo.py"} | STUDY
+STUDY = {f"benchmarks/study/{name}.py" for name in ("oracle", "run", "variants", "detection", "report", "tables")}
+NAMED = ("claims", "expected", "gallery", "grid", "headline", "report", "results")
+BENCH = {f"benchmarks/bench/{name}.py" for name in NAMED} | {
+    f"benchmarks/noise/{it}.py" for it in ("dataset", "manifest")
+}
+READERS_OF_TRUTH = {"w2wnet/evaluate.py", "cli/evaluate.py", "cli/demo.py"} | STUDY | BENCH
+MAKERS_OF_TRUTH = ("w2wpath.w2wnet.truth", "w2wpath.benchmarks.mnist", "w2wpath.benchmarks.noise")
 
 
 def truth_in_signatures(source: str) -> list[str]:
@@ -118,7 +123,7 @@ def imports_truth(source: str) -> bool:
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
             names += [f"{node.module}.{alias.name}" for alias in node.names]
-    return any(name.startswith(("w2wpath.w2wnet.truth", "w2wpath.benchmarks")) for name in names)
+    return any(name.startswith(MAKERS_OF_TRUTH) for name in names)
 
 
 def package() -> Mapping[str, str]:

@@ -103,7 +103,7 @@ def _conduct(
 ) -> None:
     from w2wpath.benchmarks.bench.report import conduct
 
-    parts = grid.resolve().parent.name, grid.stem, backbone, size["images"]
+    parts = grid.parent.name, grid.stem, backbone, size["images"]
     folder = out or Path("bench") / "-".join(str(part) for part in parts if part)
     done = conduct(
         grid,
