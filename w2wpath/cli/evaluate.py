@@ -34,7 +34,10 @@ def run(
     precision: Annotated[str | None, typer.Option(help=f"auto, fp32 or bf16. {options.OF_RUN}")] = None,
     as_json: options.Json = False,
 ) -> None:
-    """Score a run of clean: what it found against known truth, and the accuracy on unseen patients."""
+    """Score a run of clean: what it found against known truth, and the accuracy on unseen patients.
+
+    The paper's study, fold by fold beside rivals, with tables and figures, is `w2wpath run` with a study's TOML.
+    """
     from w2wpath.config import CleanSettings, load
     from w2wpath.tiles.store import TileStore
     from w2wpath.w2wnet.evaluate import cross_validate, score_detection
