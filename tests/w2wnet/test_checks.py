@@ -89,7 +89,7 @@ DECIDING = (
 )
 """Modules of the core that train, split or set thresholds; those of ``nets`` are added."""
 FORBIDDEN_NAMES = ("truth", "spurious", "hidden")
-STUDY = {f"benchmarks/study/{name}.py" for name in ("oracle", "run", "variants", "detection", "report", "tables")}
+STUDY = {f"benchmarks/study/{name}.py" for name in ("oracle", "run", "variants", "detection", "tables")}
 NAMED = ("claims", "expected", "gallery", "grid", "headline", "report", "results")
 BENCH = {f"benchmarks/bench/{name}.py" for name in NAMED} | {
     f"benchmarks/noise/{it}.py" for it in ("dataset", "manifest")

@@ -17,7 +17,7 @@ from w2wpath.w2wnet.clean import Cleaning, clean, collect, prepare, run_folds
 from w2wpath.w2wnet.ledger import Decisions, undo_run
 from w2wpath.w2wnet.plan import make_plan
 from w2wpath.w2wnet.status import RunStatus, status
-from w2wpath.w2wnet.verdicts import Verdict, append_verdicts, ids_of, standing, undo_batch
+from w2wpath.w2wnet.verdicts import Verdict, append_verdicts, ids_of, read_batches, standing, undo_batch
 
 CLEAN = ["w2wpath", "clean", "--folds", "3", "--backbone", "a name"]
 
@@ -174,7 +174,7 @@ def test_verdicts_since_the_training_ask_for_another(store: TileStore) -> None:
     model.mkdir()
 
     def trained() -> None:
-        about = {"clean_run": run, "verdicts": standing(store)}
+        about = {"clean_run": run, "verdicts": standing(read_batches(store))}
         (model / "model.json").write_text(json.dumps({"provenance": about}))
 
     trained()

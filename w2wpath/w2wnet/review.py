@@ -149,12 +149,16 @@ def resolve_class(name: str, table: TileTable, at: str) -> str:
     ReviewError
         There is none.
     """
-    known = {one.casefold(): one for one in table.classes} | {one: one for one in table.classes}
-    found = known.get(name) or known.get(name.casefold())
+    found = _class_of(name, table)
     if found is None:
         hint = did_you_mean(name, table.classes)
         raise ReviewError(f"{at}: class {name!r} is not one of {', '.join(table.classes)}.{hint}")
     return found
+
+
+def _class_of(name: str, table: TileTable) -> str | None:
+    known = {one.casefold(): one for one in table.classes} | {one: one for one in table.classes}
+    return known.get(name) or known.get(name.casefold())
 
 
 def on_other_labels(verdicts: Iterable[Verdict], table: TileTable) -> int:
@@ -172,8 +176,7 @@ def as_verdict(key: bytes, class_name: str, given: str) -> Verdict:
 
 def _seen(label: str, table: TileTable, at: str) -> str:
     """Return the class that the column ``label`` names; a spreadsheet may have changed its case, but no letter."""
-    known = {one.casefold(): one for one in table.classes} | {one: one for one in table.classes} | {"": ""}
-    found = known.get(label, known.get(label.casefold()))
+    found = _class_of(label, table) if label else ""
     if found is None:
         raise ReviewError(
             f"{at}: label {label!r} is not one of {', '.join(table.classes)}. Leave the column label as it was "

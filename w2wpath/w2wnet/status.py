@@ -15,7 +15,7 @@ from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.foldwork import FoldResult
 from w2wpath.w2wnet.ledger import runs, undone_runs
 from w2wpath.w2wnet.runs import LOCK, Key, unfinished
-from w2wpath.w2wnet.verdicts import effective, standing
+from w2wpath.w2wnet.verdicts import counting, latest, read_batches, standing
 
 FINISHED, OUTDATED, UNDONE = "finished", "outdated", "undone"
 RUNNING, WAITING, STOPPED = "running", "waiting", "stopped"
@@ -119,7 +119,8 @@ def status(path: Path) -> Status:
     labelled = 0 if table is None else len(table.labelled())
     found = tuple(_runs(store))
     model, with_verdicts = _model(path.parent / "model")
-    newer = with_verdicts is not None and with_verdicts != standing(store)
+    batches = read_batches(store)
+    newer = with_verdicts is not None and with_verdicts != standing(batches)
     command, seconds = _next(labelled, found, model, newer_verdicts=newer)
     return Status(
         store=str(path),
@@ -128,7 +129,7 @@ def status(path: Path) -> Status:
         labelled=labelled,
         patients=0 if table is None else len(set(table.patient.tolist())),
         runs=found,
-        verdicts=len(effective(store)),
+        verdicts=len(latest(counting(batches))),
         model_run=model,
         next=command,
         seconds=seconds,

@@ -132,15 +132,9 @@ def effective(store: TileStore) -> dict[bytes, Verdict]:
     return latest(counting(read_batches(store)))
 
 
-def standing(store: TileStore) -> list[str]:
-    """Return the names of the batches whose verdicts count.
-
-    Raises
-    ------
-    StoreError
-        A batch is damaged.
-    """
-    return [batch.name for batch in counting(read_batches(store)) if batch.verdicts]
+def standing(batches: Sequence[Batch]) -> list[str]:
+    """Return the names of the batches whose verdicts count."""
+    return [batch.name for batch in counting(batches) if batch.verdicts]
 
 
 def ids_of(table: TileTable) -> list[bytes]:

@@ -88,7 +88,7 @@ def _by_side(measured: Measured) -> Iterator[Claim]:
         for name in (f"Sp-{base}-{share}" for share in SHARES):
             if name not in measured.training:
                 continue
-            if not _removes(measured.training[name]):
+            if not removes(measured.training[name]):
                 numbers.append(f"{measured.told(name)} {NOTHING}")
                 continue
             # as in the paper, wrong labels count in test too, though no label is read there
@@ -102,7 +102,7 @@ def _by_side(measured: Measured) -> Iterator[Claim]:
 def _trend(measured: Measured) -> Claim:
     names = [f"Sp-CIFAR10-{share}" for share in SHARES]
     there = {name: measured.training[name] for name in names if name in measured.training}
-    found = [one["sensitivity"] for one in there.values() if _removes(one)]
+    found = [one["sensitivity"] for one in there.values() if removes(one)]
     whole = len(found) == len(names)
     falls = whole and bool(np.all(np.diff([one.value for one in found]) < 0)) and _above(found[0], found[-1])
     return Claim(
@@ -113,7 +113,7 @@ def _trend(measured: Measured) -> Claim:
 
 
 def _share_found(figures: Mapping[str, Figure]) -> str:
-    return f"{figures['sensitivity'].value:.3f}" if _removes(figures) else NOTHING
+    return f"{figures['sensitivity'].value:.3f}" if removes(figures) else NOTHING
 
 
 def _alike(measured: Measured, row: str) -> Claim:
@@ -146,7 +146,7 @@ def _ranking(measured: Measured) -> Iterator[Claim]:
         for name, rows in measured.lead.items():
             if not name.startswith("Sp-") or row not in rows:
                 continue
-            if not _removes(measured.ours.get(name, {})):
+            if not removes(measured.ours.get(name, {})):
                 numbers.append(f"{name} {NOTHING}")
                 continue
             lead = rows[row][LEAD]
@@ -178,7 +178,7 @@ def _kinds_in_test(measured: Measured) -> Claim:
     for name, figures in measured.unseen.items():
         if not name.startswith("Mixed-CIFAR10"):
             continue
-        if not _removes(figures):
+        if not removes(figures):
             numbers.append(f"{measured.told(name)} {NOTHING}")
             continue
         good = figures["false removals"]
@@ -195,7 +195,7 @@ def _fair(rows: Rows) -> Mapping[str, Figure] | None:
     return rows.get(FAIR, rows.get(PAPERS))
 
 
-def _removes(figures: Mapping[str, Figure]) -> bool:
+def removes(figures: Mapping[str, Figure]) -> bool:
     """Tell whether anything was removed: a network that doubts most labels removes nothing, and shows nothing."""
     there = [figures[part].value for part in ("sensitivity", "false removals") if part in figures]
     return not there or any(value > 0 for value in there)

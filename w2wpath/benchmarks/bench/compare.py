@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from w2wpath.benchmarks.bench.claims import NOTHING, OPEN, OURS, Claim, alike, claim_table, verdict
+from w2wpath.benchmarks.bench.claims import NOTHING, OPEN, OURS, Claim, alike, claim_table, removes, verdict
+from w2wpath.benchmarks.bench.published import stand_ins
 from w2wpath.benchmarks.study.plain import cell, grid
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.errors import ConfigError
@@ -68,10 +69,8 @@ def read_told(folder: Path) -> Told:
         figures = {(one["set"], one["table"], one["row"], one["figure"]): _figure(one) for one in found["figures"]}
         clean, bench = dict(found["about"]["settings"]["clean"]), dict(found["about"]["settings"]["bench"])
         name = str(clean.pop("backbone"))
-        sources = [source for about in found.get("sets", {}).values() for source in about["sources"]]
-        stand_ins = [f"{one['name']} stands in for {one['stands_in_for']}" for one in sources if one["stands_in_for"]]
         settings = {key: one for key, one in (clean | bench).items() if key not in APART}
-        return Told(name, settings, figures, tuple(dict.fromkeys(stand_ins)))
+        return Told(name, settings, figures, tuple(stand_ins(found.get("sets", {}))))
     except FileNotFoundError:
         raise ConfigError(f"{path}: no such file. Write it with `w2wpath bench report`.") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
@@ -106,9 +105,9 @@ def compare(folders: Sequence[Path]) -> list[str]:
         raise ConfigError(
             f"{', '.join(map(str, folders))}: no data set is in all of them. Name grids of the same sets."
         )
-    stand_ins = dict.fromkeys(text for one in grids for text in one.stand_ins)
-    note = [f"{'; '.join(stand_ins)}.", ""] if stand_ins else []
-    held = claim_table([_held(grids, sets, told) for told in HELD])
+    told = sorted({text for one in grids for text in one.stand_ins})
+    note = [f"{'; '.join(told)}.", ""] if told else []
+    held = claim_table([_held(grids, sets, what) for what in HELD])
     return ["# Backbones", "", *note, *_tables(grids, sets), "", *held]
 
 
@@ -134,10 +133,8 @@ def _tables(grids: Sequence[Told], sets: Sequence[str]) -> Iterator[str]:
 
 
 def _removes(one: Told, name: str) -> bool:
-    """Tell whether a grid removed anything of a set: a network that learned nothing shows nothing."""
-    shares = [one.figures.get((name, "training", OURS, what)) for what in ("sensitivity", "false removals")]
-    there = [share.value for share in shares if share is not None]
-    return not there or any(value > 0 for value in there)
+    """Tell whether a grid removed anything of a set."""
+    return removes({key[3]: figure for key, figure in one.figures.items() if key[:3] == (name, "training", OURS)})
 
 
 def _held(grids: Sequence[Told], sets: Sequence[str], told: str) -> Claim:

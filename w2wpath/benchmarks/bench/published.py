@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 PUBLISHED_HEAD = "published, other data and size"
 PUBLISHED = """Published, other data and size (W2WNet's paper; DenseNet121, all of MNIST and CIFAR-10, EMNIST letters;
 read from its text and plots): 27 to 70 % of the spurious removed over all Sp and Mixed sets, 27 to 50 % on Mixed; of
@@ -9,6 +12,12 @@ the good at most 17 % (Sp-CIFAR10-30), about 0 % on Sp-MNIST; of the originals 5
 5 to 10 points above the deterministic network on the noisy sets."""
 """The paper's figures in words; it gives no table of them."""
 ABSENT = "–"
+
+
+def stand_ins(sets: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """Return which files stand in for which published set, of ``dataset.json`` by name: said at every table."""
+    sources = [source for about in sets.values() for source in about["sources"]]
+    return sorted({f"{one['name']} stands in for {one['stands_in_for']}" for one in sources if one["stands_in_for"]})
 
 
 def published_removal(name: str) -> str:

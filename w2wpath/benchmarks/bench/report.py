@@ -17,7 +17,13 @@ from w2wpath.benchmarks.bench.expected import check_expected, figures_of, read_e
 from w2wpath.benchmarks.bench.gallery import draw_gallery
 from w2wpath.benchmarks.bench.grid import complete, open_sets
 from w2wpath.benchmarks.bench.pictures import draw_pictures
-from w2wpath.benchmarks.bench.published import PUBLISHED, PUBLISHED_HEAD, published_accuracy, published_removal
+from w2wpath.benchmarks.bench.published import (
+    PUBLISHED,
+    PUBLISHED_HEAD,
+    published_accuracy,
+    published_removal,
+    stand_ins,
+)
 from w2wpath.benchmarks.bench.results import Removal, Results, gather
 from w2wpath.benchmarks.noise.manifest import KINDS
 from w2wpath.benchmarks.noise.sets import FULL_SIZE, N_CLASSES, SIDE_PX, recipe_of
@@ -29,7 +35,6 @@ from w2wpath.config import BenchSettings, CleanSettings, load
 from w2wpath.errors import RunError
 from w2wpath.progress import Progress
 from w2wpath.provenance import record, write_whole
-from w2wpath.w2wnet.nets.backbones import build
 
 
 @dataclass(frozen=True)
@@ -81,6 +86,9 @@ def conduct(
     bases = {recipe_of(name).base for name in bench.sets}
     if data is not None:
         refuse_without_packages(rows)
+        # torch enters here: a report needs none
+        from w2wpath.w2wnet.nets.backbones import build
+
         for base in bases:
             build(settings.backbone, N_CLASSES, SIDE_PX[base], stem=settings.stem, weights=settings.weights)
     if check is not None and check != expect:
@@ -175,14 +183,8 @@ def _markdown(bench: BenchSettings, settings: CleanSettings, results: Results) -
 
 
 def _stand_ins(results: Results) -> str:
-    """Return which files stand in for which set: said at every table."""
-    found = {
-        f"{source['name']} stands in for {source['stands_in_for']}"
-        for about in results.about.values()
-        for source in about["sources"]
-        if source["stands_in_for"]
-    }
-    return f" {'; '.join(sorted(found))}." if found else ""
+    found = stand_ins(results.about)
+    return f" {'; '.join(found)}." if found else ""
 
 
 def _section(results: Results, title: str, text: str) -> Iterator[str]:

@@ -7,13 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from w2wpath.benchmarks.study.figures import draw_figures
-from w2wpath.benchmarks.study.run import complete, open_study, refuse_rows, refuse_without_packages
+from w2wpath.benchmarks.study.run import complete, open_study, refuse_without_packages
 from w2wpath.benchmarks.study.score import score
 from w2wpath.benchmarks.study.tables import write_tables
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
 from w2wpath.errors import RunError
 from w2wpath.progress import Progress
-from w2wpath.w2wnet.truth import read_rows
 
 
 @dataclass(frozen=True)
@@ -53,9 +52,6 @@ def conduct(
     """
     study = _settings(toml, data)
     tiling, cleaning = load(TileSettings, "tile", toml, {}), load(CleanSettings, "clean", toml, {})
-    refuse_rows(study.rows, cleaning, truth=study.truth is not None)
-    if study.truth is not None:
-        read_rows(study.truth)  # hours before it serves, a table that cannot be read is refused
     if report_only and not (out / "cells").is_dir():
         raise RunError(f"{out}: holds no study yet. Run it without --report-only.")
     if not report_only:

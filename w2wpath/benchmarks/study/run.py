@@ -43,7 +43,7 @@ from w2wpath.config import CleanSettings, StudySettings, TileSettings
 from w2wpath.errors import ConfigError, RunError
 from w2wpath.progress import Progress, Silent
 from w2wpath.tiles.store import TileStore
-from w2wpath.w2wnet.truth import Truth, read_truth
+from w2wpath.w2wnet.truth import Truth, read_rows, read_truth
 
 SEEDS_APART = 1000
 """Between the seeds of two runs: fold k of seed s takes SEEDS_APART * s + k, and its classifiers half a step on."""
@@ -276,9 +276,11 @@ def open_study(
     ConfigError
         A row is not known, or needs what is not given.
     W2wError
-        The cohort cannot be tiled, or patients do not suffice.
+        The truth cannot be read, the cohort cannot be tiled, or patients do not suffice.
     """
     refuse_rows(study.rows, settings, truth=study.truth is not None)
+    if study.truth is not None:
+        read_rows(study.truth)  # hours before it serves, a table that cannot be read is refused
     out = out.resolve()  # processes elsewhere need not share the working folder
     ground = prepare(out, study, tiling, settings, workers=workers, progress=progress or Silent())
     return Study(study, settings, ground, out, _threads(workers))

@@ -29,7 +29,7 @@ from w2wpath.w2wnet.quality import EMPTY_SHARE, FEATURES, SMALLEST_PX, Reference
 from w2wpath.w2wnet.reliability import balanced_accuracy, nll
 from w2wpath.w2wnet.thresholds import quantile_threshold
 from w2wpath.w2wnet.transfer import Transfer, compare
-from w2wpath.w2wnet.verdicts import standing
+from w2wpath.w2wnet.verdicts import read_batches, standing
 
 TILES_AT_ONCE = 1024
 Source = Literal["wiped", "oof", "none"]
@@ -117,7 +117,7 @@ def train(
     require_own_folds(table, decisions)
     require_own_recipe(decisions, settings)
     store_hash = store.content_hash()  # with --allow-stale, another than that of the run
-    verdicts = standing(store)
+    verdicts = standing(read_batches(store))
     tiles = Tiles.of(store, table, settings)
     progress.say(f"networks: {settings.backbone} on {tiles.compute}")
     labels, labelled, kept = sides.labels, sides.labelled, sides.kept
