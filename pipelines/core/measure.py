@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 import os
 import sys
 import tempfile
@@ -19,6 +20,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from sklearn.metrics import average_precision_score
 
 from w2wpath.benchmarks import image_statistics, mnist
 from w2wpath.benchmarks.mnist import Digits, DigitTruth
@@ -35,7 +37,6 @@ from w2wpath.w2wnet.folds import make_folds, sides
 from w2wpath.w2wnet.metrics import (
     Estimate,
     auroc,
-    average_precision,
     by_patient,
     fpr_at_tpr,
     paired_by_patient,
@@ -198,7 +199,7 @@ def score_digits(judged: Judged, truth: DigitTruth) -> dict[str, Any]:
 def _ranked(scores_n: Floats, spurious: Mask) -> dict[str, float | None]:
     found = {
         "AUROC": auroc(scores_n, spurious),
-        "average precision": average_precision(scores_n, spurious),
+        "average precision": float(average_precision_score(spurious, scores_n)) if spurious.any() else math.nan,
         "FPR at 95 % TPR": fpr_at_tpr(scores_n, spurious),
         "sensitivity at 5 %": sensitivity_at(scores_n, spurious),
     }
@@ -265,8 +266,8 @@ def judge_crc27(cohort: Cohort, settings: NetSettings) -> Judged:
     table, began = cohort.table, time.perf_counter()
     second_nk = None
     if settings.second_reader == "forest":
-        beside_z = texture.within(texture.measure(cohort.images), table.patient)
-        second_nk = second_reading(beside_z, table.label, len(table.classes), seed=settings.seed)
+        textures = texture.measure(cohort.images)
+        second_nk = second_reading(textures, table.patient, table.label, len(table.classes), seed=settings.seed)
     fit = _fit(cohort.images, table.label, np.arange(table.n), len(table.classes), settings, second_nk)
     judged_quality = None
     if settings.quality:

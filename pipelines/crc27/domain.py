@@ -13,6 +13,7 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tifffile
@@ -131,12 +132,13 @@ def _shifted(
     image = np.concatenate([_stained(strip, scale, shift) for strip in strips])
     height, width = image.shape[:2]
     about = f"Aperio Image Library v12\n{width}x{height} [0,0 {width}x{height}] (240x240)|AppMag = 20|MPP = {mpp}"
-    tiled = {"tile": (240, 240), "compression": "zlib", "photometric": "rgb", "metadata": None, "description": about}
+    tiled: dict[str, Any] = {"tile": (240, 240), "compression": "zlib"}
+    rgb: dict[str, Any] = {"photometric": "rgb", "metadata": None, "description": about}
     scratch = made.with_suffix(".partial")
     with tifffile.TiffWriter(scratch) as file:
-        file.write(image, **tiled)
-        file.write(np.ascontiguousarray(image[::16, ::16]), photometric="rgb", metadata=None, description=about)
-        file.write(_quartered(image), **tiled)
+        file.write(image, **tiled, **rgb)
+        file.write(np.ascontiguousarray(image[::16, ::16]), **rgb)
+        file.write(_quartered(image), **tiled, **rgb)
     scratch.rename(made)
 
 
