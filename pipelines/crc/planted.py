@@ -87,7 +87,7 @@ def measured(toml: Path, data: Path, out: Path, share: float, fold: int, progres
         rows.append({"doubt_below": doubt_below, "planted": of_planted.value, "interval": interval, "rest": rest})
     forests = {}
     for name, of_trees in FORESTS.items():
-        probs = second_reading(ground.texture_nf[train], labels, len(ground.table.classes), seed=fold, **of_trees)
+        probs = _second_reading(ground, train, labels, fold, **of_trees)
         forests[name] = auroc(1.0 - probs[np.arange(len(train)), labels], planted)
     counts = {"planted": int(planted.sum()), "rest": int((~planted).sum()), "seconds": round(seconds)}
     return {**counts, "rows": rows, "forests": forests}
@@ -119,8 +119,14 @@ def _fit(
     whole = ground.store.table().take(ground.rows)
     learner = WiseLearner(Tiles.of(ground.store, whole, settings), progress)
     _, fit = fit_wise(learner, train, labels, n_classes, seed, settings, progress, "planted labels")
-    second_nk = second_reading(ground.texture_nf[train], labels, n_classes, seed=seed)
-    return fit, second_nk, clock.seconds
+    return fit, _second_reading(ground, train, labels, seed), clock.seconds
+
+
+def _second_reading(
+    ground: Ground, train: NDArray[np.intp], labels: NDArray[np.int16], seed: int, **of_trees: Any
+) -> NDArray[np.float64]:
+    n_classes, patient = len(ground.table.classes), ground.table.patient[train]
+    return second_reading(ground.texture_nf[train], patient, labels, n_classes, seed=seed, **of_trees)
 
 
 if __name__ == "__main__":

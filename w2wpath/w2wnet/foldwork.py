@@ -17,7 +17,6 @@ from w2wpath.config import CleanSettings
 from w2wpath.progress import Progress, StopAsked
 from w2wpath.provenance import write_whole
 from w2wpath.tiles.store import TileTable
-from w2wpath.w2wnet import texture
 from w2wpath.w2wnet.checkpoint import reached
 from w2wpath.w2wnet.controls import Planted
 from w2wpath.w2wnet.decide import join
@@ -217,7 +216,7 @@ class FoldWork:
         patients = np.concatenate([patient[side.rows], patient[side.stands_for]])
         if self.planted is not None:
             textures = np.concatenate([textures, self.planted_pixels.texture[self.planted.fold == k]])
-        return second_reading(texture.within(textures, patients), side.labels, len(self.judged.classes), seed=seed)
+        return second_reading(textures, patients, side.labels, len(self.judged.classes), seed=seed)
 
     def _quality(
         self, side: Side, test: NDArray[np.intp], k: int

@@ -1,9 +1,10 @@
 """A second reader of labels beside Wise: a forest on colour and texture, asked only about tiles that it has not seen.
 
 Wise learns its training tiles by heart in part, wrong labels too. The forest reads each tile after learning from the
-others of the same training side, so that it has nothing by heart. Tiles of one patient may lie on both sides of that,
-on purpose: what is asked is whether a tile's label fits tiles that look alike, and never how well unseen patients are
-read. No figure of accuracy comes from here.
+others of the same training side, so that it has nothing by heart; a tile's copies are not among those others, since of
+two copies with two labels each would be read as the other, by heart again. Tiles of one patient may lie on both sides
+of that, on purpose: what is asked is whether a tile's label fits tiles that look alike, and never how well unseen
+patients are read. No figure of accuracy comes from here.
 """
 
 from __future__ import annotations
@@ -13,10 +14,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from w2wpath.w2wnet import texture
+
 Floats = NDArray[np.float64]
 
 PARTS = 5
 """Each part is read by a forest that learned from the others."""
+COPIES = 5
+"""More tiles than these with the same pixels are a kind of tile of their own, such as empty glass, and are dealt like
+any others: kept in one part, no forest would know their kind."""
 TREES = 200
 TRIED = 0.3
 """Share of the features that a split chooses from. With leaves of one tile and three tenths of the features the forest
@@ -25,14 +31,23 @@ number (`pipelines/crc/planted.py`)."""
 
 
 def second_reading(
-    features_nf: NDArray[np.floating], labels: NDArray[np.integer], n_classes: int, *, seed: int, **of_trees: Any
+    texture_nf: NDArray[np.floating],
+    patient_n: NDArray[np.integer],
+    labels: NDArray[np.integer],
+    n_classes: int,
+    *,
+    seed: int,
+    **of_trees: Any,
 ) -> Floats:
     """Return probabilities (n, k) of each tile from extremely randomised trees (Geurts et al. 2006).
 
     Parameters
     ----------
-    features_nf
-        (n, f) of training tiles, as of :func:`w2wpath.w2wnet.texture.within`. Give no others.
+    texture_nf
+        (n, f) of training tiles, as of :func:`w2wpath.w2wnet.texture.measure`. Give no others. Tiles with the same
+        numbers to the last bit are copies of each other.
+    patient_n
+        (n,) patients; the forest reads the numbers beside their z within each patient.
     labels
         (n,) given labels.
     of_trees
@@ -40,7 +55,8 @@ def second_reading(
     """
     from sklearn.ensemble import ExtraTreesClassifier
 
-    part_n = _parts(labels, np.random.default_rng(seed))
+    features_nf = texture.within(texture_nf, patient_n)
+    part_n = _parts(texture_nf, labels, np.random.default_rng(seed))
     probs = np.zeros((len(labels), n_classes))
     for part in range(PARTS):
         here, rest = part_n == part, part_n != part
@@ -53,10 +69,16 @@ def second_reading(
     return probs
 
 
-def _parts(labels: NDArray[np.integer], random: np.random.Generator) -> NDArray[np.intp]:
-    """Deal the tiles of each class over the parts, at random."""
+def _parts(
+    texture_nf: NDArray[np.floating], labels: NDArray[np.integer], random: np.random.Generator
+) -> NDArray[np.intp]:
+    """Deal the tiles of each class over the parts, at random; a few copies follow the first of them."""
     part_n = np.empty(len(labels), dtype=np.intp)
     for label in np.unique(labels):
         mine = random.permutation(np.flatnonzero(labels == label))
         part_n[mine] = (np.arange(len(mine)) + random.integers(PARTS)) % PARTS
-    return part_n
+    first, copy_of, count = np.unique(texture_nf, axis=0, return_index=True, return_inverse=True, return_counts=True)[
+        1:
+    ]
+    copy_of = copy_of.reshape(-1)  # numpy 2.0 alone gives it a second axis
+    return np.where(count[copy_of] <= COPIES, part_n[first[copy_of]], part_n)

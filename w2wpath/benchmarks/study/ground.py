@@ -35,7 +35,7 @@ class Ground:
     features_nf
         Features of image quality; None for tiles too small to have one.
     texture_nf
-        Colour and texture for the second reader, with their z within each patient.
+        Colour and texture for the second reader.
     statistics_n
         Score of ``image statistics only``. It is taken within each patient, so no fold changes it.
     asked
@@ -49,7 +49,7 @@ class Ground:
     fold_n: NDArray[np.int16]
     store_hash: str
     features_nf: NDArray[np.float32] | None
-    texture_nf: NDArray[np.float64]
+    texture_nf: NDArray[np.float32]
     statistics_n: NDArray[np.float64]
     asked: tuple[int, ...]
 
@@ -145,7 +145,7 @@ def _tiled(path: Path, cohort: Path, tiling: TileSettings, workers: int, progres
 
 def _measured(
     store: TileStore, table: TileTable, progress: Progress
-) -> tuple[NDArray[np.float32] | None, NDArray[np.float64], NDArray[np.float64]]:
+) -> tuple[NDArray[np.float32] | None, NDArray[np.float32], NDArray[np.float64]]:
     """Measure every tile, slide by slide, so that memory stays flat."""
     judged = store.spec.tile_px >= SMALLEST_PX
     features = np.empty((table.n, len(FEATURES)), dtype=np.float32)
@@ -160,6 +160,4 @@ def _measured(
                 textures[at] = texture.measure(images)
                 statistics[at] = image_statistics.features(images)
                 step(len(at), slide)
-    # no patient is in two folds, so its own z tells no fold anything of another
-    beside_z = texture.within(textures, table.patient)
-    return features if judged else None, beside_z, image_statistics.score_features(statistics, table.patient)
+    return features if judged else None, textures, image_statistics.score_features(statistics, table.patient)

@@ -58,7 +58,8 @@ def judged(ground: Ground, cell: WiseCell, k: int, settings: NetSettings, seed: 
     stop = replace(cell.stop, reason="max_epochs") if cell.stop.reason == "degenerate" else cell.stop
     second_nk = None
     if settings.second_reader == "forest":
-        second_nk = second_reading(ground.texture_nf[train], label_n, len(ground.table.classes), seed=seed)
+        patient = ground.table.patient[train]
+        second_nk = second_reading(ground.texture_nf[train], patient, label_n, len(ground.table.classes), seed=seed)
     fit = judge(cell.tracked_nk, exact, label_n, stop, settings, seed, second_nk)
     quality, unseen = None, np.zeros((len(test), len(QUALITY_REASONS)))
     if settings.quality and ground.features_nf is not None:
