@@ -77,8 +77,6 @@ def _parts(
     for label in np.unique(labels):
         mine = random.permutation(np.flatnonzero(labels == label))
         part_n[mine] = (np.arange(len(mine)) + random.integers(PARTS)) % PARTS
-    first, copy_of, count = np.unique(texture_nf, axis=0, return_index=True, return_inverse=True, return_counts=True)[
-        1:
-    ]
-    copy_of = copy_of.reshape(-1)  # numpy 2.0 alone gives it a second axis
+    found = np.unique(texture_nf, axis=0, return_index=True, return_inverse=True, return_counts=True)
+    first, copy_of, count = found[1], found[2].reshape(-1), found[3]  # numpy 2.0 alone gives the inverse a second axis
     return np.where(count[copy_of] <= COPIES, part_n[first[copy_of]], part_n)
