@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from w2wpath.benchmarks.bench.claims import LEAD, OVER, Claim, Measured, claims
+from w2wpath.benchmarks.bench.results import _judged
 from w2wpath.benchmarks.study.resampling import Figure
 
 NAN = float("nan")
@@ -140,11 +141,22 @@ def test_whose_removal_is_judged_is_said() -> None:
     assert one.numbers == "Sp-MNIST-10 (paper) training 0.500, test 0.600"
 
 
+def test_the_papers_claims_are_held_against_ours_where_its_own_row_removed_nothing() -> None:
+    ours, papers, idle = (
+        {"training": found(a, b), "test": found(a, b)} for a, b in ((0.5, 0.02), (0.4, 0.01), (0.0, 0.0))
+    )
+    assert _judged({"recommended": ours, "paper": papers}) == ("paper", "paper")
+    assert _judged({"recommended": ours, "paper": idle}) == ("recommended", "recommended, paper removed nothing")
+    assert _judged({"recommended": idle, "paper": idle}) == ("paper", "paper")
+    assert _judged({"paper": idle}) == ("paper", "paper")
+    assert _judged({"recommended": idle}) == ("recommended", "recommended")
+
+
 def test_accuracies_are_compared_on_the_same_images_where_they_can_be() -> None:
     rows = {"all": acc(0.900, 0.02), "roy": acc(0.910, 0.02)}
     apart = Measured({"MNIST": rows}, {"MNIST": {"roy": {OVER: made(0.010, 0.005)}}})
     assert (claim(Measured({"MNIST": rows}), "roy").verdict, claim(apart, "roy").verdict) == ("pass", "fail")
-    assert claim(apart, "roy").numbers == "MNIST 0.910 / 0.900, lead 0.010 [0.005, 0.015]"
+    assert claim(apart, "roy").numbers == "MNIST 0.910, lead over all 0.010 [0.005, 0.015]"
     sets = {"MNIST": {"all": acc(0.900, 0.02)}, "Sp-MNIST-30": {"all": acc(0.880, 0.02)}}
     falls = "accuracy of the deterministic"
     assert claim(Measured(sets), falls).verdict == "fail"

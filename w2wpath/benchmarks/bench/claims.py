@@ -46,12 +46,13 @@ class Measured:
         Rows of figures; ``accuracy`` is that on the good test images, and leads, of recommended over a row and of a row
         over all, are paired.
     training, unseen
-        Figures of row paper where it was run, else of recommended, on training and test images: ``sensitivity`` (in
-        test of faults of the image), ``excluded, all spurious``, ``false removals``, ``excluded KIND``.
+        Figures of row paper where it was run and removed something, else of recommended, on training and test images:
+        ``sensitivity`` (in test of faults of the image), ``excluded, all spurious``, ``false removals``,
+        ``excluded KIND``.
     ours
         Those of recommended on training images.
     judged
-        Whose ``training`` and ``unseen`` are.
+        Whose ``training`` and ``unseen`` are, in words.
     fall
         By base, the paired loss of accuracy of row all from its set of least to that of most noise.
     """
@@ -125,13 +126,13 @@ def _alike(measured: Measured, row: str) -> Claim:
         if which is None or same is None:
             continue
         mine, base = rows[which]["accuracy"], same["accuracy"]
-        numbers.append(f"{name} {mine.value:.3f} / {base.value:.3f}")
         lead = measured.lead.get(name, {}).get(which, {}).get(OVER)
         if lead is None:
             found.append(alike(mine, base))
-        else:
+            numbers.append(f"{name} {mine.value:.3f} / {base.value:.3f}")
+        else:  # of the seeds that both have, which the other's accuracy is not
             found.append(lead.low <= 0.0 <= lead.high)
-            numbers[-1] += f", lead {lead}"
+            numbers.append(f"{name} {mine.value:.3f}, {OVER} {lead}")
     return Claim(f"{row}: about as the deterministic network", verdict(found), "; ".join(numbers))
 
 

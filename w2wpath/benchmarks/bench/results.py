@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from w2wpath.benchmarks.bench.claims import FAIR, OURS, Claim, Measured, claims
+from w2wpath.benchmarks.bench.claims import FAIR, OURS, Claim, Measured, claims, removes
 from w2wpath.benchmarks.bench.grid import Entry
 from w2wpath.benchmarks.bench.headline import joined, of_entry, over_seeds
 from w2wpath.benchmarks.noise.sets import SHARES
@@ -123,18 +123,25 @@ def _removal(entry: Entry, sides: Mapping[str, Mapping[str, Mapping[str, Figure]
 def _measured(results: Results) -> Measured:
     accuracy = {name: tables.get("accuracy", {}) for name, tables in results.tables.items()}
     lead = {name: tables.get("lead", {}) for name, tables in results.tables.items()}
-    # the paper's own row where it was run: these are its claims
-    of_row = {name: sides.get("paper") or sides.get("recommended") for name, sides in results.sides.items()}
-    both = {name: sides for name, sides in of_row.items() if sides is not None}
+    whose = {name: _judged(sides) for name, sides in results.sides.items() if sides}
     return Measured(
         accuracy,
         lead,
-        training={name: sides["training"] for name, sides in both.items()},
-        unseen={name: sides["test"] for name, sides in both.items()},
+        training={name: results.sides[name][row]["training"] for name, (row, _) in whose.items()},
+        unseen={name: results.sides[name][row]["test"] for name, (row, _) in whose.items()},
         ours={name: sides[OURS]["training"] for name, sides in results.sides.items() if OURS in sides},
-        judged={name: "paper" if "paper" in sides else OURS for name, sides in results.sides.items()},
+        judged={name: told for name, (_, told) in whose.items()},
         fall=results.fall,
     )
+
+
+def _judged(sides: Mapping[str, Mapping[str, Mapping[str, Figure]]]) -> tuple[str, str]:
+    """Return the row that the paper's claims are held against, its own where that removed something; and its name."""
+    if "paper" not in sides:
+        return OURS, OURS
+    if OURS in sides and not removes(sides["paper"]["training"]) and removes(sides[OURS]["training"]):
+        return OURS, f"{OURS}, paper removed nothing"
+    return "paper", "paper"
 
 
 def _falls(scored: Mapping[str, Sequence[Scores]]) -> dict[str, Figure]:
