@@ -116,7 +116,7 @@ def _floor(figures: Mapping[str, Mapping[str, Figure]]) -> float:
         for one in of_set.values()
         if max(other.value for other in of_set.values()) - one.value <= FAR
     ]
-    return max(0.0, min(near) - 0.02)
+    return max(0.0, min(near, default=0.0) - 0.02)
 
 
 def _risk(results: Results) -> Picture:
