@@ -13,10 +13,12 @@ import pytest
 from PIL import Image
 
 from tests.benchmarks.bench.conftest import TOML, lay_out, run
+from tests.benchmarks.study.conftest import content
 from tests.w2wnet.conftest import Heard
 from w2wpath.benchmarks.bench.grid import open_sets
 from w2wpath.benchmarks.bench.headline import scores_of
 from w2wpath.benchmarks.study import run as run_module
+from w2wpath.benchmarks.study.cells import read_about
 from w2wpath.config import BenchSettings, CleanSettings, load
 from w2wpath.errors import ConfigError, RunError
 from w2wpath.progress import Silent
@@ -99,6 +101,46 @@ def test_every_cell_has_a_run_card(finished: Path) -> None:
     deterministic = next(card for card in cards if card["cell"].startswith("net-deterministic"))
     assert deterministic["settings"]["lr"] == 0.1
     assert deterministic["labels_named"] is None
+
+
+def test_sets_with_the_same_training_images_train_a_network_once_and_each_asks_it(tmp_path: Path) -> None:
+    rows = 'rows = ["recommended", "all", "oracle", "ponzio", "aum"]'
+    toml = TOML.replace('rows = ["recommended", "all", "random", "oracle"]', rows).replace(
+        "max_epochs = 10", "max_epochs = 4"
+    )
+    toml = toml.replace('rows_once = ["deterministic", "image statistics"]\nseeds = [0, 1]', "seeds = [0]")
+    together, alone = tmp_path / "together", tmp_path / "alone"
+    lay_out(together, toml.replace('"Sp-MNIST-30"', '"Mixed-MNIST-30", "Mixed-MNIST-10"'))
+    lay_out(alone, toml.replace('"MNIST", "Sp-MNIST-30"', '"Mixed-MNIST-30"'))
+    heard = Heard()
+    assert run(together, progress=heard).failed == {}
+    assert run(alone).failed == {}
+    of_set = {
+        name: sorted((together / "out" / f"{name}-s0" / "cells").glob("*.npz"))
+        for name in ("MNIST", "Mixed-MNIST-30", "Mixed-MNIST-10")
+    }
+    trained = [line for line in heard.lines if re.match(r"\S+/\S+: \d+ s; ", line)]
+    assert trained
+    assert all(line.startswith("MNIST-s0/") for line in trained)
+    for first, mixed in zip(of_set["MNIST"], of_set["Mixed-MNIST-30"], strict=True):
+        about = read_about(mixed)
+        assert about is not None
+        assert (about["seconds"], about["same_as"].split("/")[-1][:4]) == (0.0, mixed.stem[:4])
+        assert content(mixed) == content(alone / "out" / "Mixed-MNIST-30-s0" / "cells" / mixed.name)
+        if mixed.stem.startswith(("wise-rec", "net-all", "net-rec")):
+            told = [np.load(path)[read_what(path)] for path in (first, mixed)]
+            assert len(told[1]) == len(told[0]) + 12  # three of ten are letters
+    mixed = of_set["Mixed-MNIST-10"][0]
+    before = {path: path.stat().st_mtime_ns for paths in of_set.values() for path in paths}
+    mixed.unlink()
+    assert run(together).failed == {}
+    after = {path: path.stat().st_mtime_ns for paths in of_set.values() for path in paths}
+    assert {path for path in after if after[path] != before[path]} == {mixed}
+
+
+def read_what(cell: Path) -> str:
+    """What a cell says of unseen images is called."""
+    return "test_u" if cell.stem.startswith("wise") else "test_probs_nk"
 
 
 @pytest.mark.parametrize("name", PICTURES)

@@ -77,6 +77,16 @@ def test_the_same_seed_gives_the_same_manifest_on_any_machine() -> None:
     assert made("Sp-MNIST-20", 500, seed=4).digest not in digests
 
 
+def test_a_split_to_which_nothing_is_done_is_the_same_in_all_sets_of_a_seed() -> None:
+    for base in ("MNIST", "CIFAR10"):
+        plain = made(base, 300, images=200, seed=5, letters=0).digest  # digits alone know of no letters
+        mixed = [made(f"Mixed-{base}-{share}", 300, images=200, seed=5) for share in (10, 30)]
+        assert [one.digest for one in mixed] == [plain, plain]
+        assert made(base, 300, images=200, seed=6, letters=0).digest != plain
+        unseen = [made(name, 300, split="test", images=200, seed=5) for name in (base, f"Mixed-{base}-10")]
+        assert unseen[0].digest != unseen[1].digest
+
+
 def test_sets_of_one_seed_share_their_originals() -> None:
     index = {
         name: set(m.index[~m.spurious].tolist())

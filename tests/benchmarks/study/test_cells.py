@@ -59,6 +59,25 @@ def test_a_cell_that_is_there_is_not_made_again_where_a_scheduler_runs_its_task_
         assert is_made(work)
 
 
+def test_a_network_is_known_by_the_tiles_that_it_learns_and_their_labels_in_their_order(finished: Path) -> None:
+    ground = opened(finished).ground
+    train = ground.sides(0)[0]
+    known = ground.learned(train)
+    turned = ground.table.label.copy()
+    turned[train[0]] += 1
+    changes: dict[str, object] = {
+        "label": dataclasses.replace(ground, table=dataclasses.replace(ground.table, label=turned)).learned(train),
+        "order": ground.learned(train[::-1]),
+        "tiles": ground.learned(train[1:]),
+        "pixels": dataclasses.replace(ground, pixels=tuple(f"{one}!" for one in ground.pixels)).learned(train),
+    }
+    assert len({known, *changes.values()}) == 5
+    unseen = ground.table.label.copy()
+    unseen[ground.sides(0)[1]] = 0
+    elsewhere = dataclasses.replace(ground, table=dataclasses.replace(ground.table, label=unseen))
+    assert elsewhere.learned(train) == known
+
+
 def test_weights_are_known_by_what_they_hold(finished: Path, tmp_path: Path) -> None:
     weights = tmp_path / "w.safetensors"
     weights.write_bytes(b"first")

@@ -100,9 +100,10 @@ def make_manifest(
 ) -> Manifest:
     """Deal the images of one split.
 
-    The originals depend on the seed and the split alone, so the sets of one seed share them. Half of the faults of
-    CIFAR-10 are wrong labels (symmetric and pair flips alike), half are measurements (blur, crop, scale alike); shares
-    that the paper does not state (R29).
+    The originals depend on the seed and the split alone, so the sets of one seed share them. A split to which nothing
+    is done is the same in all sets of a seed, in its order too, so that its networks need be trained once. Half of
+    the faults of CIFAR-10 are wrong labels (symmetric and pair flips alike), half are measurements (blur, crop, scale
+    alike); shares that the paper does not state (R29).
 
     Parameters
     ----------
@@ -127,7 +128,8 @@ def make_manifest(
         )
     code = _SPLIT_CODE[split]
     drawn = np.random.default_rng([seed, code, 0]).permutation(len(labels))[:n]
-    count, random = recipe.spurious(split, n), np.random.default_rng([seed, code, 1, recipe.percent])
+    count = recipe.spurious(split, n)
+    random = np.random.default_rng([seed, code, 1, recipe.percent if count else 0])
     plain = _plain(drawn, labels)
     if recipe.base == "MNIST":
         if count > letters:
@@ -135,7 +137,8 @@ def make_manifest(
                 f"{recipe.name}: {count} {split} letters are needed, and there are {letters}. "
                 "Ask for fewer images, or get EMNIST's letters."
             )
-        altered, at = _letters(random, count, letters, n_classes), random.permutation(n)[:count]
+        # where none is drawn, the order must not depend on how many there are
+        altered, at = _letters(random, count, letters if count else 0, n_classes), random.permutation(n)[:count]
     else:
         at = random.permutation(n)[:count]
         altered = _altered(random, at, plain, n_classes)

@@ -10,7 +10,7 @@ import hashlib
 import io
 import json
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -55,8 +55,12 @@ class Work:
         The file that appears.
     key
         What it is made from, besides the settings.
+    learned
+        A sha256 of the training tiles, in their order: pixels and given labels.
     knows_truth
         Its list of training tiles was made with the truth.
+    twins
+        Cells of the same network that have other unseen tiles; they are made with this one.
     """
 
     kind: Kind
@@ -69,8 +73,10 @@ class Work:
     settings: NetSettings
     seed: int
     epochs: int
+    learned: str
     threads: int | None = None
     knows_truth: bool = False
+    twins: tuple[Work, ...] = ()
 
     @property
     def name(self) -> str:
@@ -160,13 +166,19 @@ def is_made(work: Work) -> bool:
     )
 
 
-def identity(work: Work) -> str:
-    """Return what decides a cell's content, which rows share that train the same network on the same list.
+def training(work: Work) -> str:
+    """Return what decides a network: rows share it that train on the same list, and sets with the same training tiles.
 
-    A cell whose list knows the truth shares with none: so no other cell comes from it.
+    A cell whose list knows the truth shares with no other row: so no other cell comes from it.
     """
     apart = work.name if work.knows_truth else ""
-    return json.dumps([work.kind, apart, dict(work.key), work.settings_that_count], sort_keys=True, default=str)
+    named = [work.kind, apart, work.learned, work.seed, work.epochs, work.settings_that_count]
+    return json.dumps(named, sort_keys=True, default=str)
+
+
+def identity(work: Work) -> str:
+    """Return what decides a cell's content: the network, and the unseen tiles that it is asked about."""
+    return json.dumps([training(work), dict(work.key)], sort_keys=True, default=str)
 
 
 def copy(made: Work, work: Work) -> None:
@@ -183,11 +195,17 @@ def copy(made: Work, work: Work) -> None:
     if found is None:
         raise RunError(f"{made.path}: is not there any more. Run the same command again.")
     about, arrays = found
-    _write(work.path, {**about, "seconds": 0.0, "same_as": made.name}, arrays)
+    _write(work.path, {**about, **_same_as(made, work)}, arrays)
+
+
+def _same_as(made: Work, work: Work) -> dict[str, Any]:
+    """Return what a cell says whose network was trained for another one."""
+    here = made.path.parent == work.path.parent
+    return {"seconds": 0.0, "same_as": made.name if here else f"{made.path.parent.parent.name}/{made.name}"}
 
 
 def make(work: Work, progress: Progress | None = None) -> float:
-    """Train what the cell needs and write it; return the seconds that it took, 0 where it is there already.
+    """Train what the cell and its twins need and write them; return the seconds that it took, 0 where all are there.
 
     A scheduler that loses a worker runs its finished tasks again, and the cells of those are there.
 
@@ -198,7 +216,7 @@ def make(work: Work, progress: Progress | None = None) -> float:
     DiskError
         There is no room.
     """
-    if is_made(work):
+    if all(is_made(one) for one in (work, *work.twins)):
         return 0.0
     # torch enters here, in the process that trains
     from w2wpath.w2wnet.nets.device import use_threads
@@ -210,25 +228,47 @@ def make(work: Work, progress: Progress | None = None) -> float:
         use_threads(work.threads)
     store = TileStore.open(work.store)
     table = store.table().take(work.rows)
-    tiles = Tiles.of(store, table, work.settings)
-    said = {"wise": _wise, "net": _net, "trace": _trace}[work.kind](work, tiles, table.label, progress or Silent())
-    about = {
-        "key": dict(work.key),
-        "settings": work.settings_that_count,
-        "compute": str(tiles.compute),
-        "threads": work.threads,
-        "versions": versions(),
-        "train_tiles": len(work.train),
-        "test_tiles": len(work.test),
-        "seconds": round(clock.seconds + (0.0 if before is None else before[1]), 1),
-        **said.pop("about", {}),
-    }
-    _write(work.path, about, said)
+    tiles = Tiles.of(store, table, work.settings, _unseen(work.twins))
+    rows, tests = table.n, [work.test]
+    for twin in work.twins:
+        tests.append(np.arange(rows, rows + len(twin.test)))
+        rows += len(twin.test)
+    ask = {"wise": _wise, "net": _net, "trace": _trace}[work.kind]
+    said = ask(work, tiles, tests, table.label, progress or Silent())
+    took = {"seconds": round(clock.seconds + (0.0 if before is None else before[1]), 1)}
+    for one, (arrays, more) in zip((work, *work.twins), said, strict=True):
+        about = {
+            "key": dict(one.key),
+            "settings": one.settings_that_count,
+            "compute": str(tiles.compute),
+            "threads": work.threads,
+            "versions": versions(),
+            "train_tiles": len(one.train),
+            "test_tiles": len(one.test),
+            **(took if one is work else _same_as(work, one)),
+            **more,
+        }
+        _write(one.path, about, arrays)
     checkpoint.unlink(missing_ok=True)
     return clock.seconds
 
 
-def _wise(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress) -> dict[str, Any]:
+def _unseen(works: Sequence[Work]) -> NDArray[np.uint8] | None:
+    """Decode the unseen tiles of cells, one behind the other; None of none."""
+    from w2wpath.w2wnet.nets.data import load_images
+
+    stores = [TileStore.open(one.store) for one in works]
+    images = [
+        load_images(store, store.table().take(one.rows[one.test])) for store, one in zip(stores, works, strict=True)
+    ]
+    return np.concatenate(images) if images else None
+
+
+Said = Iterator[tuple[dict[str, NDArray[Any]], dict[str, Any]]]
+"""Arrays and facts of a cell, for one list of unseen tiles after the other."""
+
+
+def _wise(work: Work, tiles: Any, tests: Sequence[Rows], label_n: NDArray[np.int16], progress: Progress) -> Said:
     from w2wpath.w2wnet.nets.training import WiseLearner
 
     learner, settings = WiseLearner(tiles, progress), work.settings
@@ -243,24 +283,28 @@ def _wise(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress
         work.name,
         work.path.with_suffix(".checkpoint"),
     )
-    unseen = draw_exact(run, work.test, tiles.n_classes, settings.draws, progress, f"{work.name}: unseen patients")
-    arrays = {
-        "tracked_nk": fit.tracked_nk,
-        "mean_nk": fit.mean_nk,
-        "test_mean_nk": unseen.mean_nk,
-        "test_u": unseen.u_n,
-    }
-    return arrays | {"about": {"stop": asdict(fit.stop)}}
+    trained = run.state()
+    for test in tests:
+        run.load(trained)  # the same masks for everyone
+        unseen = draw_exact(run, test, tiles.n_classes, settings.draws, progress, f"{work.name}: unseen patients")
+        arrays = {
+            "tracked_nk": fit.tracked_nk,
+            "mean_nk": fit.mean_nk,
+            "test_mean_nk": unseen.mean_nk,
+            "test_u": unseen.u_n,
+        }
+        yield arrays, {"stop": asdict(fit.stop)}
 
 
-def _net(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress) -> dict[str, Any]:
+def _net(work: Work, tiles: Any, tests: Sequence[Rows], label_n: NDArray[np.int16], progress: Progress) -> Said:
     from w2wpath.w2wnet.nets.training import WipedFitter
 
     network = WipedFitter(tiles, progress).fit(work.train, label_n[work.train], work.seed, work.epochs, work.name)
-    return {"test_probs_nk": network.predict(work.test)}
+    for test in tests:
+        yield {"test_probs_nk": network.predict(test)}, {}
 
 
-def _trace(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progress) -> dict[str, Any]:
+def _trace(work: Work, tiles: Any, tests: Sequence[Rows], label_n: NDArray[np.int16], progress: Progress) -> Said:
     from w2wpath.w2wnet.nets.training import WiseLearner
 
     labels, n = label_n[work.train], len(work.train)
@@ -274,7 +318,8 @@ def _trace(work: Work, tiles: Any, label_n: NDArray[np.int16], progress: Progres
             margin += margins(said, labels)
             loss += losses(said, labels)
             step(1, "")
-    return {"margin_n": margin / work.epochs, "loss_n": loss / work.epochs}
+    for _ in tests:
+        yield {"margin_n": margin / work.epochs, "loss_n": loss / work.epochs}, {}
 
 
 def read_trace(path: Path) -> TraceCell | None:

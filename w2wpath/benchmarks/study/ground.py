@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +34,8 @@ class Ground:
     ----------
     rows
         Their rows in the store's table.
+    pixels
+        A digest of the pixels of each of the table's slides.
     features_nf
         Features of image quality; None for tiles too small to have one.
     texture_nf
@@ -48,6 +52,7 @@ class Ground:
     folds: FoldTable
     fold_n: NDArray[np.int16]
     store_hash: str
+    pixels: tuple[str, ...]
     features_nf: NDArray[np.float32] | None
     texture_nf: NDArray[np.float32]
     statistics_n: NDArray[np.float64]
@@ -56,6 +61,16 @@ class Ground:
     def sides(self, k: int) -> tuple[Rows, Rows]:
         """Return the rows of training and test side of fold `k`, which share no patient."""
         return sides(self.fold_n, k)
+
+    def learned(self, train: Rows) -> str:
+        """Return a sha256 of tiles `train` in their order: of pixels and given labels, wherever the tiles lie."""
+        table = self.table
+        slides, slide_n = np.unique(table.slide[train], return_inverse=True)
+        facts = [self.store.spec.tile_px, table.classes, [self.pixels[int(slide)] for slide in slides]]
+        digest = hashlib.sha256(json.dumps(facts).encode())
+        for column in (slide_n, table.row[train], table.label[train]):
+            digest.update(np.asarray(column, dtype=np.int64).tobytes())
+        return digest.hexdigest()
 
 
 def prepare(
@@ -115,7 +130,10 @@ def _ground(
     fold_n = folds.fold_n(table.patients, table.patient)
     assert_disjoint(table.patient, fold_n)
     features, textures, statistics = _measured(store, table, progress)
-    return Ground(store, table, rows, folds, fold_n, store.content_hash(), features, textures, statistics, asked)
+    about = [store.attributes(slide) for slide in table.slides]
+    pixels = tuple(f"{one['pixels_hash']} {one.get('damaged', [])}" for one in about)
+    content = store.content_hash()
+    return Ground(store, table, rows, folds, fold_n, content, pixels, features, textures, statistics, asked)
 
 
 def _tiled(path: Path, cohort: Path, tiling: TileSettings, workers: int, progress: Progress) -> TileStore:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
 
-from w2wpath.benchmarks.study.cells import Work, copy, identity, is_made, make
+from w2wpath.benchmarks.study.cells import Work, copy, identity, is_made, make, training
 from w2wpath.errors import W2wError
 from w2wpath.progress import Progress
 from w2wpath.tiles.distribute import WorkerLost, each
@@ -30,38 +31,49 @@ def make_all(
     """Make cells that are not there, by processes where there are several; return what went wrong, by cell as `told`.
 
     With a `scheduler` they are its tasks; its workers see the same files. Rows often ask for the same network: a list
-    that removes nothing is that of row ``all``. It is trained once.
+    that removes nothing is that of row ``all``. Sets do, whose training tiles are the same. It is trained once.
     """
-    alike: dict[str, list[Work]] = {}
+    missing: list[Work] = []
     made: dict[str, Work] = {}
     for work in works:
         if is_made(work):
             made[identity(work)] = work
         else:
-            alike.setdefault(identity(work), []).append(work)
-    missing = sum(len(group) for group in alike.values())
+            missing.append(work)
     if missing:
-        progress.say(f"{what}: {missing} cells to make now, {len(works) - missing} are there")
+        progress.say(f"{what}: {len(missing)} cells to make now, {len(works) - len(missing)} are there")
     failed: dict[str, str] = {}
-    for same in [one for one in alike if one in made]:
-        failed |= _copied(made[same], alike.pop(same), progress, told)
-    left = [group[0] for group in alike.values()]
+    alike: dict[str, dict[str, list[Work]]] = {}
+    for work in missing:
+        same = identity(work)
+        if same in made:
+            failed |= _copied(made[same], [work], progress, told)
+        else:
+            alike.setdefault(training(work), {}).setdefault(same, []).append(work)
+    left = [_with_twins([cells[0] for cells in group.values()]) for group in alike.values()]
     alone = scheduler is None and (workers <= 1 or len(left) <= 1)
     task = partial(make, progress=progress) if alone else make
     for work, result in each(task, list(left), workers=workers, scheduler=scheduler):
         left.remove(work)
-        group = alike[identity(work)]
+        group = alike[training(work)]
         if isinstance(result, BaseException):
             if not isinstance(result, (W2wError, WorkerLost)):
                 raise result
             why = LOST if isinstance(result, WorkerLost) else str(result)
-            failed |= {told(one): why for one in group}
+            failed |= {told(one): why for cells in group.values() for one in cells}
             progress.say(f"{told(work)}: failed. {why}")
             continue
         clock.took(work, result)
         progress.say(f"{told(work)}: {result:.0f} s; {len(left)} left now{clock.told(left)}")
-        failed |= _copied(work, group[1:], progress, told)
+        for twin in work.twins:
+            progress.say(f"{told(twin)}: the same network as {told(work)}")
+        for cells in group.values():
+            failed |= _copied(cells[0], cells[1:], progress, told)
     return failed
+
+
+def _with_twins(works: Sequence[Work]) -> Work:
+    return replace(works[0], twins=tuple(works[1:]))
 
 
 def _copied(made: Work, works: Sequence[Work], progress: Progress, told: Callable[[Work], str]) -> dict[str, str]:

@@ -177,7 +177,8 @@ class Study:
             test = ground.sides(k)[1]
         else:
             key["test"] = digest_of(test)
-        return Work(kind, path, key, ground.store.path, ground.rows, train, test, settings, seed, epochs, self.threads)
+        learned, store = ground.learned(train), ground.store.path
+        return Work(kind, path, key, store, ground.rows, train, test, settings, seed, epochs, learned, self.threads)
 
     def wise(self, variant: str, fold: Fold) -> WiseCell | None:
         """Read a variant's Wise; None where it is not made yet."""
