@@ -7,7 +7,7 @@ DATA ?= ../shared/data
 CHAIN ?= chain-crc27
 STUDY ?= study/crc27
 JOBS ?= auto
-BACKBONES := conv5 resnet10t mobilenetv3_small_050
+BACKBONES ?= conv5 mobilenetv3_small_050 test_resnet
 
 .PHONY: demo test lint check-long chain-crc27 study-small bench-small bench-backbones study-mnist study-cifar10 clean-venv help
 
