@@ -44,10 +44,11 @@ bench-small: $(STAMP) ## the small grids of MNIST and CIFAR-10 of the test data;
 	$(BIN)/w2wpath bench run pipelines/mnist/grid-small.toml --data $(DATA) -o bench/mnist-small --workers 2
 	$(BIN)/w2wpath bench run pipelines/cifar10/grid-small.toml --data $(DATA) -o bench/cifar10-small --workers 2
 
-bench-backbones: $(STAMP) ## two sets on three backbones, side by side
-	for name in $(BACKBONES); do $(BIN)/w2wpath bench run pipelines/backbones.toml --backbone $$name --data $(DATA) \
-	  -o bench/backbones-$$name --workers 2 || exit $$?; done
-	$(BIN)/w2wpath bench compare $(BACKBONES:%=bench/backbones-%) -o bench/backbones.md
+bench-backbones: $(STAMP) ## Sp-MNIST-20 and Sp-CIFAR10-20 on three backbones, side by side
+	for data in mnist cifar10; do \
+	  for name in $(BACKBONES); do $(BIN)/w2wpath bench run pipelines/backbones-$$data.toml --backbone $$name --data $(DATA) \
+	    -o bench/backbones-$$data-$$name --workers 2 || exit $$?; done; \
+	  $(BIN)/w2wpath bench compare $(BACKBONES:%=bench/backbones-$$data-%) -o bench/backbones-$$data.md || exit $$?; done
 
 study-mnist: $(STAMP) ## the grid of MNIST with 3,000 images; hours on two cores, an interrupted one goes on
 	$(BIN)/w2wpath bench run pipelines/mnist/grid-3000.toml --data $(DATA) -o bench/mnist-3000 --workers 2
