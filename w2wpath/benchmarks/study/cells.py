@@ -234,7 +234,7 @@ def make(work: Work, progress: Progress | None = None) -> float:
         tests.append(np.arange(rows, rows + len(twin.test)))
         rows += len(twin.test)
     ask = {"wise": _wise, "net": _net, "trace": _trace}[work.kind]
-    said = ask(work, tiles, tests, table.label, progress or Silent())
+    said = list(ask(work, tiles, tests, table.label, progress or Silent()))
     took = {"seconds": round(clock.seconds + (0.0 if before is None else before[1]), 1)}
     for one, (arrays, more) in zip((work, *work.twins), said, strict=True):
         about = {
