@@ -6,17 +6,18 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
 
-import numpy as np
-
 from w2wpath.benchmarks.study.cells import Work, copy, identity, is_made, make, training
 from w2wpath.errors import W2wError
 from w2wpath.progress import Progress
 from w2wpath.tiles.distribute import WorkerLost, each
+from w2wpath.w2wnet.estimate import Pace, in_words
 
 LOST = (
     "every worker process that took it died (out of memory?). Run the same command again, with fewer --workers: a "
     "Wise goes on at its last epoch."
 )
+FORWARDS = Pace(epoch_s=3.0, draw_s=1.0)
+"""A step of training costs its forward and the two products of the backward pass."""
 
 
 def make_all(
@@ -30,8 +31,9 @@ def make_all(
 ) -> dict[str, str]:
     """Make cells that are not there, by processes where there are several; return what went wrong, by cell as `told`.
 
-    With a `scheduler` they are its tasks; its workers see the same files. Rows often ask for the same network: a list
-    that removes nothing is that of row ``all``. Sets do, whose training tiles are the same. It is trained once.
+    The longest begin first, so that none is left for one process at the end while others idle. With a `scheduler` they
+    are its tasks; its workers see the same files. Rows often ask for the same network: a list that removes nothing is
+    that of row ``all``. Sets do, whose training tiles are the same. It is trained once.
     """
     missing: list[Work] = []
     made: dict[str, Work] = {}
@@ -50,7 +52,8 @@ def make_all(
             failed |= _copied(made[same], [work], progress, told)
         else:
             alike.setdefault(training(work), {}).setdefault(same, []).append(work)
-    left = [_with_twins([cells[0] for cells in group.values()]) for group in alike.values()]
+    networks = [_with_twins([cells[0] for cells in group.values()]) for group in alike.values()]
+    left = sorted(networks, key=forwards, reverse=True)
     alone = scheduler is None and (workers <= 1 or len(left) <= 1)
     task = partial(make, progress=progress) if alone else make
     for work, result in each(task, list(left), workers=workers, scheduler=scheduler):
@@ -89,19 +92,31 @@ def _copied(made: Work, works: Sequence[Work], progress: Progress, told: Callabl
     return failed
 
 
+def forwards(work: Work) -> float:
+    """Return what a cell costs with its twins, in forwards of one tile; of a Wise that never stops early, the most."""
+    train, unseen = len(work.train), sum(len(one.test) for one in (work, *work.twins))
+    if work.kind == "wise":
+        return FORWARDS.fold_s(train, unseen, work.settings)
+    return work.epochs * train * FORWARDS.epoch_s + unseen * FORWARDS.draw_s
+
+
 class TimeLeft:
-    """Estimates the time left from the cells done so far, each kind by itself."""
+    """Estimates the time left from the cells done so far and what they cost."""
 
     def __init__(self, workers: int) -> None:
         self._workers = workers
-        self._took: dict[str, list[float]] = {}
+        self._seconds = self._forwards = 0.0
 
     def took(self, work: Work, seconds: float) -> None:
         """Note what a cell took."""
-        self._took.setdefault(work.kind, []).append(seconds)
+        self._seconds += seconds
+        self._forwards += forwards(work)
 
     def told(self, left: Sequence[Work]) -> str:
         """Tell the time that these cells will take; nothing where there is none left."""
-        known = {kind: float(np.mean(seconds)) for kind, seconds in self._took.items()}
-        rest = sum(known.get(work.kind, max(known.values())) for work in left) / self._workers
-        return f", about {rest / 60:.0f} min" if left else ""
+        if not left:
+            return ""
+        costs = [forwards(work) for work in left]
+        # no cell is shared by processes
+        rest = max(sum(costs) / self._workers, max(costs)) * self._seconds / self._forwards
+        return f", {in_words(rest)}"
