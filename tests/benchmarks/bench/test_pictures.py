@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from w2wpath.benchmarks.bench.pictures import _accuracy, _ceiling, _floor
-from w2wpath.benchmarks.bench.results import Results
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+from w2wpath.benchmarks.bench.pictures import _accuracy, _ceiling, _floor, _removal
+from w2wpath.benchmarks.bench.results import Removal, Results
 from w2wpath.benchmarks.study.resampling import Figure
 
 NAN = float("nan")
@@ -33,3 +36,16 @@ def test_the_axis_of_risk_ends_above_every_curve_that_is_not_far_steeper() -> No
     assert _ceiling({"all": [0.0, 0.1], "random": [0.0, 0.2], "deterministic": [0.5, 0.6]}) == 1.05 * 0.2
     assert _ceiling({"all": [None, 0.0], "random": [0.3]}) is None
     assert _ceiling({"random": [0.3]}) is None
+
+
+@pytest.mark.parametrize("sets", range(1, 15))
+def test_the_names_beside_the_removal_rates_lie_within_the_picture(sets: int) -> None:
+    sides = dict.fromkeys(("training", "test"), Removal((0.5, 0.1), (0.1, 0.1)))
+    found = {f"Sp-CIFAR10-{i}": {"recommended": sides, "paper": sides} for i in range(sets)}
+    picture = _removal(Results(removal=found))
+    canvas = FigureCanvasAgg(picture)
+    canvas.draw()
+    legend = picture.axes[0].get_legend()
+    assert legend is not None
+    box = legend.get_window_extent(canvas.get_renderer())
+    assert picture.bbox.x0 <= box.x0 < box.x1 <= picture.bbox.x1

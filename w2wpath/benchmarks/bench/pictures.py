@@ -67,7 +67,9 @@ def _removal(results: Results) -> Picture:
         axes.spines[["top", "right"]].set_visible(False)
         axes.grid(axis="y", linewidth=0.4)
     panels[1].set_xticks(range(len(names)), names, rotation=30, ha="right")
-    panels[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=min(4, len(names) + 1))
+    # beside each other, four of them are wider than the picture of a few sets
+    columns = 4 if len(names) > 4 else 2
+    panels[0].legend(frameon=False, loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=columns)
     picture.supxlabel("bars: std between classes", fontsize=9)
     return picture
 
