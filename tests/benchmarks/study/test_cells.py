@@ -12,7 +12,7 @@ import pytest
 from tests.benchmarks.study.conftest import cells, run
 from tests.w2wnet.conftest import FakeLearner, shown
 from w2wpath.benchmarks.study.cells import WiseCell, Work, _write, is_made, make, read_about, read_net, read_wise
-from w2wpath.benchmarks.study.judging import judged
+from w2wpath.benchmarks.study.judging import judged, read_again
 from w2wpath.benchmarks.study.run import Study, open_study
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
 from w2wpath.progress import Silent
@@ -135,7 +135,7 @@ def test_judged_again_a_wise_says_what_it_said(finished: Path, quality: bool) ->
     wise, fit = fit_wise(learner, train, label, 3, 1, settings, Silent(), "Wise")
     unseen = draw_exact(wise, test, 3, 5, Silent(), "unseen")
     cell = WiseCell(fit.tracked_nk, fit.mean_nk, unseen.mean_nk, unseen.u_n, fit.stop, {})
-    found = judged(ground, cell, 1, settings, 1)
+    found = judged(ground, cell, 1, settings, 1, None)
     for name, value in dataclasses.asdict(fit).items():
         if name != "stop":
             np.testing.assert_allclose(getattr(found.fit, name), value, rtol=1e-12)
@@ -146,6 +146,18 @@ def test_judged_again_a_wise_says_what_it_said(finished: Path, quality: bool) ->
     np.testing.assert_allclose(found.severity_nr, join(fit, label, expected).severity_nr)
     assert found.kept_n.sum() == (join(fit, label, expected).severity_n <= 1).sum()
     assert bool(found.unseen_quality_nr.any()) is quality
+
+
+def test_every_variant_hears_the_same_second_reader(finished: Path) -> None:
+    study = opened(finished)
+    study = dataclasses.replace(study, settings=study.settings.model_copy(update={"second_reader": "forest"}))
+    cell = study.wise("recommended", (1, 0))
+    assert cell is not None
+    second_nk = read_again(study.ground, 1, 1)
+    heard, alone = (judged(study.ground, cell, 1, study.settings, 1, nk).fit.read_nk for nk in (second_nk, None))
+    assert (heard != alone).any()
+    for variant, read_nk in (("recommended", heard), ("paper's quality", heard), ("paper's reader", alone)):
+        np.testing.assert_array_equal(study.judged(variant, (1, 0)).fit.read_nk, read_nk)
 
 
 def test_good_tiles_only_are_what_the_truth_calls_good(finished: Path) -> None:

@@ -48,18 +48,25 @@ class Judged:
         return np.asarray(self.severity_n <= 1.0)
 
 
-def judged(ground: Ground, cell: WiseCell, k: int, settings: NetSettings, seed: int) -> Judged:
-    """Judge fold `k` from what its Wise said."""
+def read_again(ground: Ground, k: int, seed: int) -> Floats:
+    """Return the second reader's probabilities (n, k) of fold `k`'s training tiles; no settings of a Wise change it."""
+    train = ground.sides(k)[0]
+    table = ground.table
+    return second_reading(
+        ground.texture_nf[train], table.patient[train], table.label[train], len(table.classes), seed=seed
+    )
+
+
+def judged(
+    ground: Ground, cell: WiseCell, k: int, settings: NetSettings, seed: int, second_nk: Floats | None
+) -> Judged:
+    """Judge fold `k` from what its Wise said, and the second reader where there is one."""
     train, test = ground.sides(k)
     label_n = ground.table.label[train]
     exact = MCStats(len(train), cell.mean_nk.shape[1])
     exact.add(cell.mean_nk)  # u is the Gini impurity of the mean draw (F1), whatever the number of draws behind it
     # whether it learned nothing is a judgement too
     stop = replace(cell.stop, reason="max_epochs") if cell.stop.reason == "degenerate" else cell.stop
-    second_nk = None
-    if settings.second_reader == "forest":
-        patient = ground.table.patient[train]
-        second_nk = second_reading(ground.texture_nf[train], patient, label_n, len(ground.table.classes), seed=seed)
     fit = judge(cell.tracked_nk, exact, label_n, stop, settings, seed, second_nk)
     quality, unseen = None, np.zeros((len(test), len(QUALITY_REASONS)))
     if settings.quality and ground.features_nf is not None:

@@ -25,7 +25,7 @@ from w2wpath.benchmarks.study.cells import (
 )
 from w2wpath.benchmarks.study.ground import Ground, prepare, prepare_split
 from w2wpath.benchmarks.study.inner import dealt, piece_settings
-from w2wpath.benchmarks.study.judging import Judged, judged
+from w2wpath.benchmarks.study.judging import Judged, judged, read_again
 from w2wpath.benchmarks.study.making import TimeLeft, make_all
 from w2wpath.benchmarks.study.methods import (
     METHODS,
@@ -61,6 +61,7 @@ class Study:
     out: Path
     threads: int | None = None
     _judged: dict[tuple[str, Fold], Judged] = field(default_factory=dict)
+    _second: dict[Fold, NDArray[np.float64]] = field(default_factory=dict)
     _rivals: dict[tuple[str, Fold], tuple[NDArray[np.bool_] | None, NDArray[np.float64]]] = field(default_factory=dict)
 
     @cached_property
@@ -215,8 +216,15 @@ class Study:
                     f"{self.wise_work(variant, fold).path}: is not there. Run the study without --report-only."
                 )
             settings = variant_settings(self.settings, variant, fold[0], self.study)
-            self._judged[variant, fold] = judged(self.ground, cell, fold[0], settings, _seed(fold))
+            second_nk = self._read_again(fold) if settings.second_reader == "forest" else None
+            self._judged[variant, fold] = judged(self.ground, cell, fold[0], settings, _seed(fold), second_nk)
         return self._judged[variant, fold]
+
+    def _read_again(self, fold: Fold) -> NDArray[np.float64]:
+        """Return what the second reader says of a fold, which every variant of Wise shares: it takes seconds."""
+        if fold not in self._second:
+            self._second[fold] = read_again(self.ground, fold[0], _seed(fold))
+        return self._second[fold]
 
     def kept(self, row: str, fold: Fold) -> NDArray[np.bool_]:
         """Tell which of a fold's training tiles (n,) a row trains on."""
