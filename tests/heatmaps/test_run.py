@@ -18,12 +18,12 @@ from shapely.geometry import mapping, shape
 
 from tests.conftest import file_bytes, run_python
 from tests.heatmaps.made import CLASS_OF, CLASSES, GLASS, PX, SEEN, U_OF, ColourReader, save_slide, state_of
+from tests.w2wnet.conftest import Heard
 from w2wpath.config import HeatmapSettings
 from w2wpath.errors import AnnotationError, ConfigError, ModelError, SlideError
 from w2wpath.heatmaps.maps import CONFIDENT, NOT_ANALYSED, REASONS, STATES, UNCERTAIN
 from w2wpath.heatmaps.run import COLOUR_MAP, ENDINGS, Heatmap, heatmap
 from w2wpath.heatmaps.store import read_maps
-from w2wpath.progress import Silent
 from w2wpath.qupath import write
 from w2wpath.w2wnet.domain import DomainReference
 
@@ -234,16 +234,6 @@ def test_outlines_are_written_beside_the_tiles_in_the_same_frame(made: Heatmap) 
     for feature, seen in zip(outlines["features"], cells.values(), strict=True):
         boxes = [box(c * PX, r * PX, (c + 1) * PX, (r + 1) * PX) for r, c in np.argwhere(seen).tolist()]
         assert shape(feature["geometry"]).equals(unary_union(boxes))
-
-
-class Heard(Silent):
-    """Keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def test_a_file_with_too_many_tiles_for_qupath_is_said(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,23 +7,13 @@ from pathlib import Path
 
 import numpy as np
 
+from tests.w2wnet.conftest import Heard
 from w2wpath.benchmarks.rivals.rival import Kind
 from w2wpath.benchmarks.study.cells import Work
 from w2wpath.benchmarks.study.making import TimeLeft, forwards, make_all
 from w2wpath.config import CleanSettings
-from w2wpath.progress import Silent
 
 SETTINGS = CleanSettings(max_epochs=50, draws=25)
-
-
-class Heard(Silent):
-    """Keeps what is said."""
-
-    def __init__(self) -> None:
-        self.lines: list[str] = []
-
-    def say(self, line: str) -> None:
-        self.lines.append(line)
 
 
 def work(kind: Kind, *, train: int = 100, test: int = 10, epochs: int = 30, **settings: object) -> Work:
