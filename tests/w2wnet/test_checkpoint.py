@@ -74,8 +74,8 @@ def fit(
     learner: object, settings: NetSettings, path: Path | None, rows: Rows = ROWS, seed: int = 4, **more: object
 ) -> tuple[FakeRun, WiseFit]:
     labels = more.get("labels", LABELS)
-    progress = more.get("progress", Silent())
-    return fit_wise(learner, rows, labels, len(CLASSES), seed, settings, progress, "Wise", path)  # type: ignore[arg-type, return-value]
+    progress, pixels = more.get("progress", Silent()), more.get("pixels", "")
+    return fit_wise(learner, rows, labels, len(CLASSES), seed, settings, progress, "Wise", path, pixels=pixels)  # type: ignore[arg-type, return-value]
 
 
 def bits(wise: WiseFit) -> dict[str, object]:
@@ -228,8 +228,9 @@ def changed_labels() -> NDArray[np.int16]:
         {"settings": EMA.model_copy(update={"lr": 0.01})},
         {"settings": EMA.model_copy(update={"max_epochs": 11})},
         {"settings": EMA.model_copy(update={"precision": "bf16"})},
+        {"pixels": "others"},
     ],
-    ids=["rows", "labels", "seed", "lr", "max_epochs", "precision"],
+    ids=["rows", "labels", "seed", "lr", "max_epochs", "precision", "pixels"],
 )
 def test_the_checkpoint_of_another_training_is_not_used(other: dict[str, object], tmp_path: Path) -> None:
     interrupted(tmp_path / "checkpoint", EMA, 4)

@@ -50,9 +50,11 @@ class Point:
 class Checkpoint:
     """One file that holds the state after the last epoch: a sha256, then arrays only. It is replaced whole."""
 
-    def __init__(self, path: Path, rows: Rows, labels: NDArray[np.int16], seed: int, settings: NetSettings) -> None:
+    def __init__(
+        self, path: Path, rows: Rows, labels: NDArray[np.int16], seed: int, settings: NetSettings, pixels: str = ""
+    ) -> None:
         self._path = path
-        digest = hashlib.sha256()
+        digest = hashlib.sha256(pixels.encode())
         for part in (np.asarray(rows, dtype=np.int64), labels.astype(np.int64)):
             digest.update(part.tobytes())
         digest.update(json.dumps([seed, settings.digest(without=RESULT_FREE)]).encode())

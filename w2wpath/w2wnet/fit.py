@@ -106,6 +106,7 @@ def fit_wise(
     checkpoint: Path | None = None,
     stop_asked: StopAsked = never,
     second_nk: Floats | None = None,
+    pixels: str = "",
 ) -> tuple[Run, WiseFit]:
     """Train a Wise on `rows` and split its tiles.
 
@@ -113,11 +114,13 @@ def fit_wise(
     ----------
     checkpoint
         A file that keeps the state after every epoch; training that was interrupted goes on from it, to the same
-        bits. A file of other rows, labels, seed or settings, or a damaged one, is not used. None keeps nothing.
+        bits. A file of other rows, labels, seed, settings or pixels, or a damaged one, is not used. None keeps nothing.
     second_nk
         Probabilities (n, k) of the second reader of the same tiles; None where there is none.
     stop_asked
         Asked after every epoch, and between the passes after the last.
+    pixels
+        A digest of what the rows hold, where the checkpoint's place does not tell it.
 
     Raises
     ------
@@ -128,7 +131,7 @@ def fit_wise(
     """
     run = learner.start(rows, labels, seed)
     tracker = make_tracker(settings, rows, n_classes)
-    kept = None if checkpoint is None else Checkpoint(checkpoint, rows, labels, seed, settings)
+    kept = None if checkpoint is None else Checkpoint(checkpoint, rows, labels, seed, settings, pixels)
     stop = _train(run, tracker, labels, settings, seed, progress, what, kept, stop_asked)
     passes = f"{what}: {settings.draws} exact passes"
     exact = draw_exact(run, rows, n_classes, settings.draws, progress, passes, stop_asked)

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from tests.benchmarks.study.conftest import cells, run
-from tests.w2wnet.conftest import FakeLearner, shown
+from tests.w2wnet.conftest import FakeLearner, Heard, shown
 from w2wpath.benchmarks.study.cells import WiseCell, Work, _write, is_made, make, read_about, read_net, read_wise
 from w2wpath.benchmarks.study.judging import judged, read_again
 from w2wpath.benchmarks.study.run import Study, open_study
 from w2wpath.config import CleanSettings, StudySettings, TileSettings, load
-from w2wpath.progress import Silent
+from w2wpath.progress import Silent, Step
 from w2wpath.w2wnet.decide import join
 from w2wpath.w2wnet.fit import draw_exact, fit_wise
 from w2wpath.w2wnet.quality import Reference
@@ -60,6 +62,45 @@ def test_a_cell_that_is_there_is_not_made_again_where_a_scheduler_runs_its_task_
         assert about is not None
         assert 0.0 < about["seconds"] == pytest.approx(took, abs=0.1)
         assert is_made(work)
+
+
+class Interrupted(Exception):
+    """As if the power had failed."""
+
+
+class Interrupting(Silent):
+    """A progress at whose third epoch the process ends."""
+
+    @contextmanager
+    def track(self, what: str, total: int) -> Iterator[Step]:
+        done = 0
+
+        def step(n: int, told: str) -> None:
+            nonlocal done
+            done += n
+            if done == 3:
+                raise Interrupted
+
+        yield step
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_an_interrupted_wise_goes_on_with_the_same_pixels_and_begins_anew_with_others(
+    finished: Path, same: bool
+) -> None:
+    work = opened(finished).wise_work("recommended", (0, 0))
+    before = read_wise(work.path)
+    work.path.unlink()
+    with pytest.raises(Interrupted):
+        make(work if same else dataclasses.replace(work, learned="of other pixels"), Interrupting())
+    assert work.path.with_suffix(".checkpoint").is_file()
+    heard = Heard()
+    make(work, heard)
+    assert (f"{work.name}: goes on after epoch 2" in heard.lines) is same
+    after = read_wise(work.path)
+    assert before is not None
+    assert after is not None
+    np.testing.assert_array_equal(after.test_u, before.test_u)
 
 
 def test_a_network_is_known_by_the_tiles_that_it_learns_and_their_labels_in_their_order(finished: Path) -> None:

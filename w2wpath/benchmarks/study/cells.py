@@ -282,6 +282,7 @@ def _wise(work: Work, tiles: Any, tests: Sequence[Rows], label_n: NDArray[np.int
         progress,
         work.name,
         work.path.with_suffix(".checkpoint"),
+        pixels=work.learned,
     )
     trained = run.state()
     for test in tests:
