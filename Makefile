@@ -32,7 +32,7 @@ lint: $(STAMP) ## ruff, ruff format, mypy --strict
 	$(BIN)/mypy
 
 check-long: $(STAMP) ## the tests that take minutes
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n $(JOBS)
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m long -n $(JOBS) --dist loadgroup
 
 chain-crc27: $(STAMP) ## the four commands on the crc27 cohort of the test data, timed and scored
 	$(BIN)/python pipelines/crc27/chain.py --data $(DATA)/crc27 --out $(CHAIN)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,12 @@ def test_a_folder_that_is_no_demo_is_refused_and_left_as_it_is(tmp_path: Path, c
     assert file_bytes(tmp_path) == {f"mine/{name}": data for name, data in content.items()}
 
 
+def long(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test that reads the demo: one process runs them all, so that the demo is made once."""
+    marked: Callable[..., None] = pytest.mark.xdist_group("demo")(pytest.mark.long(test))
+    return marked
+
+
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """The demo with its default settings, and its summary."""
@@ -38,7 +45,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]
     return home, json.loads(said.out)
 
 
-@pytest.mark.long
+@long
 def test_the_demo_finds_planted_faults_and_says_how_many(demo: tuple[Path, dict[str, Any]]) -> None:
     _, said = demo
     assert set(said["tiles_by_class"]) == {"Epithelium", "Stroma"}
@@ -57,7 +64,7 @@ def test_the_demo_finds_planted_faults_and_says_how_many(demo: tuple[Path, dict[
     assert said["unseen_patient"]["tiles"] >= said["unseen_patient"]["confident"] > 0
 
 
-@pytest.mark.long
+@long
 def test_the_demo_leaves_store_report_model_and_heatmap(demo: tuple[Path, dict[str, Any]]) -> None:
     home, said = demo
     store = TileStore.open(home / "out" / "tiles.zarr")
@@ -75,7 +82,7 @@ def test_the_demo_leaves_store_report_model_and_heatmap(demo: tuple[Path, dict[s
     ]
 
 
-@pytest.mark.long
+@long
 def test_the_same_command_again_replaces_the_demo(demo: tuple[Path, dict[str, Any]]) -> None:
     home, said = demo
     (home / "out" / "stray.txt").write_text("of an earlier demo")
