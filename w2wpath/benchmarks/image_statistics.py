@@ -39,6 +39,9 @@ FEATURES = (
 )
 """Chosen among some forty by how well they score crc27 against its truth: a choice that favours this rival."""
 GREY_LEVELS = 32
+LOGISTIC = "logistic regression, 1 - p of the label"
+FOLDS = 10
+"""Parts of the images for the logistic regression, each of which is asked about by one that has not seen it."""
 CHUNK = 256
 """Tiles measured at a time: memory stays flat."""
 MAD_TO_STD = 1.4826
@@ -116,6 +119,11 @@ def features(images: NDArray[np.uint8]) -> Floats:
     return np.concatenate(parts) if parts else np.empty((0, len(FEATURES)))
 
 
+def has_enough_of_each(labels: NDArray[np.integer]) -> bool:
+    """Tell whether every label that occurs does so often enough for :func:`trivial_scores`."""
+    return bool(np.unique(labels, return_counts=True)[1].min(initial=FOLDS) >= FOLDS) and labels.size > 0
+
+
 def trivial_scores(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> dict[str, Floats]:
     """Score images (n, h, w, 3) uint8 with their labels (n,) by what takes no thought (K4); (n,) by name.
 
@@ -135,7 +143,7 @@ def trivial_scores(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> di
         "variance of the Laplacian": np.array([sharpness(image) for image in images]),
         "size as PNG": np.array([_png_bytes(image) for image in images], dtype=np.float64),
         "logistic regression, Gini impurity": gini(probs_nk),
-        "logistic regression, 1 - p of the label": 1.0 - probs_nk[np.arange(len(given)), given],
+        LOGISTIC: 1.0 - probs_nk[np.arange(len(given)), given],
     }
 
 
@@ -145,14 +153,13 @@ def _logistic(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> Floats:
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
-    folds = 10
-    if np.unique(labels, return_counts=True)[1].min() < folds:
-        raise ValueError(f"every label must occur at least {folds} times for the logistic regression")
+    if not has_enough_of_each(labels):
+        raise ValueError(f"every label must occur at least {FOLDS} times for the logistic regression")
     small = [np.asarray(Image.fromarray(image).convert("L").resize((16, 16), Image.Resampling.BOX)) for image in images]
     pixels = np.reshape(small, (len(images), -1)) / 255.0
     # strong enough a penalty to end in a few dozen steps, which is also what predicts best here
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    return np.asarray(cross_val_predict(model, pixels, labels, cv=folds, method="predict_proba"), dtype=np.float64)
+    return np.asarray(cross_val_predict(model, pixels, labels, cv=FOLDS, method="predict_proba"), dtype=np.float64)
 
 
 def _png_bytes(image: NDArray[np.uint8]) -> int:

@@ -164,6 +164,15 @@ def test_accuracies_are_compared_on_the_same_images_where_they_can_be() -> None:
     assert (paired.verdict, paired.numbers) == ("pass", "MNIST 0.900, 0.880, by 0.020 [0.010, 0.030]")
 
 
+def test_a_set_without_our_row_leaves_the_ranking_open() -> None:
+    rows = {"all": acc(0.9), "random": acc(0.9), "oracle": acc(0.92)}
+    measured = Measured(
+        {"Sp-MNIST-10": rows}, {"Sp-MNIST-10": {"random": {OVER: made(0.0)}, "oracle": {OVER: made(0.02)}}}
+    )
+    for begins in ("Wiped", "random at most", "recommended at most"):
+        assert (claim(measured, begins).verdict, claim(measured, begins).numbers) == ("not measured", "")
+
+
 def test_rivals_and_the_fall_are_held_against_the_network_of_their_own_settings() -> None:
     rows = {"all": acc(0.95), "deterministic": acc(0.8), "roy": acc(0.951)}
     one = claim(Measured({"MNIST": rows}, {}, {}, {}), "roy")

@@ -66,6 +66,7 @@ def test_the_report_says_what_is_what(finished: Path) -> None:
     assert kinds == {"letter"}
     scores = {row.split(", ", 1)[1] for _, table, row, _ in found if table == "headline"}
     assert {"u", "label quality", "with the second reader", "image statistics only"} <= scores
+    assert "logistic regression" not in scores  # hardly a letter a label
 
 
 def test_every_score_of_the_headline_is_what_it_is_called(finished: Path) -> None:
@@ -244,6 +245,42 @@ def test_a_set_that_cannot_be_made_is_told_and_the_others_go_on(tmp_path: Path) 
     assert list(done.failed) == ["Sp-MNIST-30, seed 0"]
     assert done.failed["Sp-MNIST-30, seed 0"].startswith(f"{tmp_path / 'data' / 'mnist'}: EMNIST letters is not in ")
     assert set(cells(tmp_path)) == {"MNIST-s0/net-all-f0-s0"}
+    why = done.failed["Sp-MNIST-30, seed 0"]
+    text = (tmp_path / "out" / "bench.md").read_text("utf-8")
+    assert f"**Failed** (Sp-MNIST-30, seed 0): {' '.join(why.split())}\n" in text
+    assert json.loads((tmp_path / "out" / "bench.json").read_text("utf-8"))["failed"] == done.failed
+
+
+def test_a_grid_that_has_not_come_to_our_row_is_reported(finished: Path) -> None:
+    for path in (finished / "out").glob("*/cells/*-recommended-*"):
+        path.unlink()
+    done = run(finished, report_only=True)
+    assert all("recommended" in rows for rows in done.missing.values())
+    assert len(done.missing) == 4
+    text = (finished / "out" / "bench.md").read_text("utf-8")
+    assert "| random at most as recommended on every Sp set, within intervals | **not measured** |  |" in text
+
+
+def test_a_logistic_regression_stands_beside_the_networks_where_labels_are_not_too_rare(tmp_path: Path) -> None:
+    lay_out(tmp_path, TOML.replace("images = 60", "images = 200").replace("seeds = [0, 1]", "seeds = [0]"))
+    random, y = np.random.default_rng(0), np.arange(200) % 10
+    dark = random.integers(0, 60, (200, 28, 28), dtype=np.uint8)
+    dark[np.arange(200), 2 * y + 4] = 230
+    there = tmp_path / "data" / "mnist" / "mnist.npz"
+    np.savez(there, x_train=dark, y_train=y, x_test=dark[::-1] // 2, y_test=y[::-1])
+    bench, settings = (
+        load(kind, name, tmp_path / "toy.toml", {})
+        for kind, name in ((BenchSettings, "bench"), (CleanSettings, "clean"))
+    )
+    entries, failed = open_sets(bench, settings, tmp_path / "data", tmp_path / "out", workers=1, progress=Silent())
+    assert failed == {}
+    clean, spurious = entries
+    assert set(scores_of(clean)) == {"image statistics only", "logistic regression"}
+    train = spurious.study.ground.sides(0)[0]
+    assert spurious.study.truth is not None
+    is_letter = spurious.study.truth.spurious[train]
+    score_n = scores_of(spurious)["logistic regression"]
+    assert np.median(score_n[is_letter]) > 0.8 > 0.5 > np.median(score_n[~is_letter])
 
 
 def test_wrong_settings_are_refused_in_words(tmp_path: Path) -> None:

@@ -145,7 +145,7 @@ def _ranking(measured: Measured) -> Iterator[Claim]:
     ):
         found, numbers = [], []
         for name, rows in measured.lead.items():
-            if not name.startswith("Sp-") or row not in rows:
+            if not name.startswith("Sp-") or LEAD not in rows.get(row, {}):
                 continue
             if not removes(measured.ours.get(name, {})):
                 numbers.append(f"{name} {NOTHING}")

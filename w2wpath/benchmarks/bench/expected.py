@@ -27,6 +27,8 @@ KEPT = {
 """Figures that are kept, by table."""
 LEAST = 0.02
 """Least tolerance: other versions and processors round otherwise, and training carries that on."""
+MOST = 1.0
+"""A figure whose tolerance is larger is not kept: of a share of next to nothing every value would do."""
 MOST_TOLD = 5
 Place = tuple[str, str, str, str]
 
@@ -117,7 +119,7 @@ def figures_of(results: Results) -> Iterator[tuple[Place, Figure]]:
 
 def _kept(results: Results) -> Iterator[tuple[Place, Figure]]:
     for place, figure in figures_of(results):
-        if place[3] in KEPT.get(place[1], ()) and np.isfinite(figure.value):
+        if place[3] in KEPT.get(place[1], ()) and np.isfinite(figure.value) and _allowed(figure) <= MOST:
             yield place, figure
 
 

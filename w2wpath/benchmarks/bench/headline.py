@@ -9,6 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from w2wpath.benchmarks.bench.grid import Entry
+from w2wpath.benchmarks.bench.seeds import over_seeds
+from w2wpath.benchmarks.image_statistics import LOGISTIC, has_enough_of_each, trivial_scores
 from w2wpath.benchmarks.noise.manifest import KINDS
 from w2wpath.benchmarks.rivals.every import RIVALS
 from w2wpath.benchmarks.study.ground import Ground
@@ -29,11 +31,14 @@ from w2wpath.w2wnet.quality import judge as judge_quality
 Floats = NDArray[np.floating]
 MIXED = "mixed"
 PAPERS, LABEL, READ, JOINED = "u", "label quality", "with the second reader", "with image quality too"
-STATISTICS = "image statistics only"
+STATISTICS, TRIVIAL = "image statistics only", "logistic regression"
 
 
 def scores_of(entry: Entry) -> dict[str, Floats]:
-    """Return scores (n,) of the training images by name, high where spurious; those whose networks are there."""
+    """Return scores (n,) of the training images by name, high where spurious; those whose networks are there.
+
+    Image statistics and a logistic regression on 16 x 16 pixels need none: a network is worth what it finds above them.
+    """
     study, fold = entry.study, (0, entry.seed)
     train = study.ground.sides(0)[0]
     found: dict[str, Floats] = {}
@@ -46,7 +51,18 @@ def scores_of(entry: Entry) -> dict[str, Floats]:
     for row in (row for row in study.rows if row in RIVALS):
         if study.net(row, fold) is not None:
             found[row] = study.rival(row, fold)[1]
-    return found | {STATISTICS: study.ground.statistics_n[train]}
+    found[STATISTICS] = study.ground.statistics_n[train]
+    labels = study.ground.table.label[train]
+    if has_enough_of_each(labels):
+        found[TRIVIAL] = trivial_scores(_images(study.ground, train), labels)[LOGISTIC]
+    return found
+
+
+def _images(ground: Ground, rows: NDArray[np.intp]) -> NDArray[np.uint8]:
+    """Return the images of training rows, which are of one slide."""
+    table = ground.table
+    (slide,) = np.unique(table.slide[rows])
+    return ground.store.images(table.slides[int(slide)], table.row[rows])
 
 
 def _with_quality(ground: Ground, fit: WiseFit) -> Floats:
@@ -85,19 +101,6 @@ def of_entry(entry: Entry) -> dict[str, dict[str, dict[str, Figure]]]:
                 "AP": figure(average_precision(*ranked), n),
             }
     return found
-
-
-def over_seeds(figures: Sequence[Figure]) -> Figure:
-    """Return means over the seeds that have a value, of values and ends of intervals; the std is that between them."""
-    values = np.array([one.value for one in figures])
-    if len(figures) == 1:
-        return figures[0]
-    known = [one for one in figures if not np.isnan(one.value)]
-    if len(known) < 2:  # the others have nothing to count
-        return replace((known or list(figures))[0], folds=tuple(values.tolist()))
-    value, low, high = np.array([[one.value, one.low, one.high] for one in known]).mean(axis=0)
-    std = float(np.std([one.value for one in known], ddof=1))
-    return Figure(float(value), float(low), float(high), std, known[0].n, tuple(values.tolist()))
 
 
 def joined(

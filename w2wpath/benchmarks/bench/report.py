@@ -99,7 +99,7 @@ def conduct(
     if data is not None:
         failed |= complete(entries, workers=workers, progress=progress, scheduler=scheduler)
     results = gather(entries)
-    files = [*_write(out, bench, settings, results), *draw_pictures(out, results), *draw_gallery(out, entries)]
+    files = [*_write(out, bench, settings, results, failed), *draw_pictures(out, results), *draw_gallery(out, entries)]
     if expect is not None:
         write_expected(expect, results)
     if check is not None:
@@ -107,11 +107,13 @@ def conduct(
     return Done(out, tuple(files), failed, results.missing)
 
 
-def _write(out: Path, bench: BenchSettings, settings: CleanSettings, results: Results) -> list[Path]:
+def _write(
+    out: Path, bench: BenchSettings, settings: CleanSettings, results: Results, failed: Mapping[str, str]
+) -> list[Path]:
     texts = {
-        "bench.md": "\n".join(_markdown(bench, settings, results)) + "\n",
+        "bench.md": "\n".join(_markdown(bench, settings, results, failed)) + "\n",
         "bench.csv": _csv(results),
-        "bench.json": _json(bench, settings, results),
+        "bench.json": _json(bench, settings, results, failed),
         "cards.jsonl": "".join(json.dumps(card, sort_keys=True) + "\n" for card in results.cards),
     }
     for name, text in texts.items():
@@ -132,7 +134,7 @@ def _csv(results: Results) -> str:
     return file.getvalue()
 
 
-def _json(bench: BenchSettings, settings: CleanSettings, results: Results) -> str:
+def _json(bench: BenchSettings, settings: CleanSettings, results: Results, failed: Mapping[str, str]) -> str:
     about = record("bench", {"bench": bench.model_dump(mode="json"), "clean": settings.model_dump(mode="json")})
     found = {
         "about": about,
@@ -148,6 +150,7 @@ def _json(bench: BenchSettings, settings: CleanSettings, results: Results) -> st
         "claims": [asdict(claim) for claim in results.claims],
         "curves": results.curves,
         "missing": results.missing,
+        "failed": failed,
     }
     return json.dumps(finite(found), indent=1) + "\n"
 
@@ -155,7 +158,9 @@ def _json(bench: BenchSettings, settings: CleanSettings, results: Results) -> st
 # markdown ----------------------------------------------------------------------------------------------------------
 
 
-def _markdown(bench: BenchSettings, settings: CleanSettings, results: Results) -> Iterator[str]:
+def _markdown(
+    bench: BenchSettings, settings: CleanSettings, results: Results, failed: Mapping[str, str]
+) -> Iterator[str]:
     yield "# Benchmark"
     yield ""
     yield (
@@ -167,9 +172,11 @@ def _markdown(bench: BenchSettings, settings: CleanSettings, results: Results) -
     yield f"Row paper follows the moving average of the training forwards; exact MC passes on: {exact}."
     yield (
         "Figures are means over seeds; intervals of 95 % by a bootstrap over groups of images (mean of the seeds' "
-        "intervals), ± the std over seeds. aum and small-loss are told the true number of spurious images; the best of "
-        "Köhler's thresholds is chosen by its result."
+        "intervals), widened by what differs between seeds; ± the std over seeds. aum and small-loss are told the true "
+        "number of spurious images; the best of Köhler's thresholds is chosen by its result."
     )
+    for told, why in failed.items():
+        yield f"**Failed** ({told}): {' '.join(why.split())}"
     for told, rows in results.missing.items():
         yield f"**Not there yet** ({told}): {', '.join(rows)}."
     yield from _counts(results)

@@ -8,7 +8,8 @@ from typing import Any
 
 from w2wpath.benchmarks.bench.claims import FAIR, OURS, Claim, Measured, claims, removes
 from w2wpath.benchmarks.bench.grid import Entry
-from w2wpath.benchmarks.bench.headline import joined, of_entry, over_seeds
+from w2wpath.benchmarks.bench.headline import joined, of_entry
+from w2wpath.benchmarks.bench.seeds import gains_over_seeds, over_seeds
 from w2wpath.benchmarks.noise.sets import SHARES
 from w2wpath.benchmarks.study.detection import spread_between_classes
 from w2wpath.benchmarks.study.methods import variant_settings
@@ -16,6 +17,8 @@ from w2wpath.benchmarks.study.resampling import Figure, figure
 from w2wpath.benchmarks.study.score import Scores, score
 
 Rows = dict[str, dict[str, Figure]]
+GAIN, BESIDE = "gain", "lead"
+"""Tables whose figures are no shares: of the gain of cleaning, and of how far a row is ahead."""
 REMOVERS = ("recommended", "paper")
 """Rows whose removal is shown as in Fig. 3."""
 
@@ -66,10 +69,11 @@ class Results:
 
 def gather(entries: Sequence[Entry]) -> Results:
     """Score every data set and join the seeds; truth is read here, when everything has been trained."""
-    results, scored = Results(), dict[str, list[Scores]]()
+    results, scored = Results(), dict[str, dict[int, tuple[Entry, Scores]]]()
     for name in dict.fromkeys(entry.name for entry in entries):
         mine = [entry for entry in entries if entry.name == name]
-        scores = scored[name] = [score(entry.study) for entry in mine]
+        scores = [score(entry.study) for entry in mine]
+        scored[name] = {entry.seed: (entry, one) for entry, one in zip(mine, scores, strict=True)}
         results.about[name] = mine[0].about
         results.tables[name] = _over_seeds(scores)
         results.sides[name] = _sides(mine[0], results.tables[name])
@@ -92,10 +96,17 @@ def _over_seeds(scores: Sequence[Scores]) -> dict[str, Rows]:
             for row, figures in rows.items():
                 for name, one_figure in figures.items():
                     found.setdefault(table, {}).setdefault(row, {}).setdefault(name, []).append(one_figure)
-    return {
-        table: {row: {name: over_seeds(many) for name, many in figures.items()} for row, figures in rows.items()}
+    joined_up = {
+        table: {
+            row: {name: over_seeds(many, share=table not in (GAIN, BESIDE)) for name, many in figures.items()}
+            for row, figures in rows.items()
+        }
         for table, rows in found.items()
     }
+    if GAIN in joined_up:
+        n = max(one.n for rows in joined_up[GAIN].values() for one in rows.values())
+        joined_up[GAIN] = gains_over_seeds([one.accuracies for one in scores], n)
+    return joined_up
 
 
 def _sides(entry: Entry, tables: Mapping[str, Rows]) -> dict[str, dict[str, dict[str, Figure]]]:
@@ -144,24 +155,30 @@ def _judged(sides: Mapping[str, Mapping[str, Mapping[str, Figure]]]) -> tuple[st
     return "paper", "paper"
 
 
-def _falls(scored: Mapping[str, Sequence[Scores]]) -> dict[str, Figure]:
+def _falls(scored: Mapping[str, Mapping[int, tuple[Entry, Scores]]]) -> dict[str, Figure]:
     """Return, by base, the loss of accuracy of row all from the set of least to that of most noise, on the same images.
 
-    The draws of two sets are those of the same groups of originals, so that they are paired.
+    The draws of two sets of one seed are paired where they are of the same groups of originals.
     """
     found = {}
     for base in ("MNIST", "CIFAR10"):
         there = [name for name in (base, *(f"Sp-{base}-{share}" for share in SHARES)) if name in scored]
         if len(there) < 2:
             continue
+        least, most = scored[there[0]], scored[there[-1]]
         pairs = [
             figure(low.accuracies[FAIR] - high.accuracies[FAIR], 0)
-            for low, high in zip(scored[there[0]], scored[there[-1]], strict=False)
-            if FAIR in low.accuracies and FAIR in high.accuracies
+            for (one, low), (other, high) in ((least[seed], most[seed]) for seed in least if seed in most)
+            if FAIR in low.accuracies and FAIR in high.accuracies and _groups(one) == _groups(other)
         ]
         if pairs:
-            found[base] = over_seeds(pairs)
+            found[base] = over_seeds(pairs, share=False)
     return found
+
+
+def _groups(entry: Entry) -> tuple[str, ...]:
+    """Return the groups of images that an entry's draws are of."""
+    return tuple(entry.study.ground.table.patients)
 
 
 def _cards(entry: Entry, scores: Scores) -> list[dict[str, Any]]:

@@ -29,7 +29,12 @@ def cell(figure: Figure | None) -> str:
 def chosen_quantiles(rows: Mapping[str, Mapping[str, Figure]]) -> str:
     """Return a sentence for each row whose threshold was chosen by its result; "" where there is none."""
     chosen = {row: figures["quantile"] for row, figures in rows.items() if "quantile" in figures}
-    return "".join(f" {row}: quantile {one.value:g}, chosen by this result." for row, one in chosen.items())
+    return "".join(f" {row}: quantile {_each(one)}, chosen by this result." for row, one in chosen.items())
+
+
+def _each(figure: Figure) -> str:
+    """Return the choice of every seed; a mean of them was chosen by none."""
+    return ", ".join(f"{value:g}" for value in figure.folds or (figure.value,))
 
 
 def finite(value: Any) -> Any:
