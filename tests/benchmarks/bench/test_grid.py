@@ -304,7 +304,10 @@ def test_wrong_settings_are_refused_in_words(tmp_path: Path) -> None:
     assert refusal("lr = 0.1 }", "lr = -1.0 }") == (
         "toy.toml: [bench]: paper: lr: Input should be greater than 0; got {'lr': -1.0}."
     )
-    assert refusal("images = 60", "image = 60").startswith("toy.toml: [bench] ")
+    assert refusal("images = 60", "image = 60") == (
+        "toy.toml: [bench] setting must be one of cifar10, classifier_epochs, exact, images, letters, mnist, mode, "
+        "paper, rows, rows_once, seeds, sets, test_images; got 'image'. Did you mean 'images'?"
+    )
     assert refusal("seeds = [0, 1]", "seeds = [0, 0]") == "toy.toml: [bench]: seeds must not repeat."
     assert refusal("paper = {", 'exact = ["CIFAR10"]\npaper = {') == (
         "toy.toml: [bench]: exact names 'CIFAR10', which is not among the sets."

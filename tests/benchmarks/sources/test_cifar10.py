@@ -153,7 +153,7 @@ def pickled(**entries: object) -> bytes:
         (
             "test_batch",
             pickled(data=np.zeros((2, 3072), np.uint8), labels=[1]),
-            " labels must be one for each of 2 images; got 1. Get them again.",
+            " labels must be one for each of 2 images; got 1. Get the file again.",
         ),
         (
             "test_batch",

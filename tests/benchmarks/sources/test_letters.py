@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.benchmarks.sources.files import Arrays, refusal, small_set, write_idx
-from w2wpath.benchmarks.sources.letters import CLASSES, IDX, for_test, read_letters
+from w2wpath.benchmarks.sources.letters import CLASSES, CURE, IDX, for_test, read_letters
 from w2wpath.benchmarks.sources.source import Source
 
 UPRIGHT = small_set((28, 28), 26, train=60)
@@ -101,7 +101,7 @@ def test_letters_that_are_none_or_too_few_are_refused(tmp_path: Path) -> None:
         f"{path}: no letter has 3 different images, so none can be split into training and test. Give more letters."
     )
     np.savez(path, x=images, y=labels + np.uint8(1))
-    assert refusal(lambda: read_letters(tmp_path)) == f"{path}: y must be 0 to 25; got 1 to 26. Get the file again."
+    assert refusal(lambda: read_letters(tmp_path)) == f"{path}: y must be 0 to 25; got 1 to 26. {CURE}"
     np.savez(path, x=images)
     assert refusal(lambda: read_letters(tmp_path)) == (
         f"{path}: has no array x_train, y_train, x_test, y_test; it holds x. "

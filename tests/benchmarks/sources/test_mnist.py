@@ -167,7 +167,7 @@ def test_labels_and_images_of_different_number_are_refused(tmp_path: Path, array
     path = write_idx(tmp_path, arrays, IDX) / LABELS
     path.write_bytes(idx(arrays["y_train"][1:]))
     assert refusal(lambda: read_mnist(tmp_path)) == (
-        f"{path}: its labels must be one for each of 20 images; got 19. Get them again."
+        f"{path}: its labels must be one for each of 20 images; got 19. Get the file again."
     )
 
 

@@ -57,7 +57,7 @@ def test_labels_in_a_column_are_labels(tmp_path: Path) -> None:
         ),
         (
             {"y_train": np.zeros(2, np.uint8)},
-            "y_train must be one for each of 3 images; got 2. Get them again.",
+            "y_train must be one for each of 3 images; got 2. Get the file again.",
         ),
         (
             {"y_train": np.zeros(3)},

@@ -9,9 +9,11 @@ from numpy.typing import NDArray
 
 from w2wpath.errors import ConfigError
 
+AGAIN = "Get the file again."
 
-def check_images(where: str, images: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.uint8]:
-    """Return `images` if they are one or more uint8 images of `shape`.
+
+def check_images(where: str, images: NDArray[Any], shape: tuple[int, ...], *, cure: str = AGAIN) -> NDArray[np.uint8]:
+    """Return `images` if they are one or more uint8 images of `shape`; `cure` is what to do where they are not.
 
     Raises
     ------
@@ -21,12 +23,14 @@ def check_images(where: str, images: NDArray[Any], shape: tuple[int, ...]) -> ND
     if images.dtype != np.uint8 or images.ndim != len(shape) + 1 or images.shape[1:] != shape or not len(images):
         raise ConfigError(
             f"{where} must be one or more images, (n, {', '.join(map(str, shape))}) uint8; "
-            f"got {images.dtype} {images.shape}. Get the file again."
+            f"got {images.dtype} {images.shape}. {cure}"
         )
     return images
 
 
-def check_labels(where: str, labels: NDArray[Any], images: int, classes: int, first: int = 0) -> NDArray[np.int16]:
+def check_labels(
+    where: str, labels: NDArray[Any], images: int, classes: int, first: int = 0, *, cure: str = AGAIN
+) -> NDArray[np.int16]:
     """Return labels (n,) or (n, 1), counted from `first` in the file, as (n,) int16 counted from 0.
 
     Raises
@@ -36,11 +40,11 @@ def check_labels(where: str, labels: NDArray[Any], images: int, classes: int, fi
     """
     if labels.dtype.kind not in "iu" or not labels.size or labels.shape not in ((labels.size,), (labels.size, 1)):
         raise ConfigError(
-            f"{where} must be whole numbers, one for each image; got {labels.dtype} {labels.shape}. Get the file again."
+            f"{where} must be whole numbers, one for each image; got {labels.dtype} {labels.shape}. {cure}"
         )
     if len(labels) != images:
-        raise ConfigError(f"{where} must be one for each of {images} images; got {len(labels)}. Get them again.")
+        raise ConfigError(f"{where} must be one for each of {images} images; got {len(labels)}. {cure}")
     low, high = int(labels.min()), int(labels.max())
     if low < first or high > first + classes - 1:
-        raise ConfigError(f"{where} must be {first} to {first + classes - 1}; got {low} to {high}. Get the file again.")
+        raise ConfigError(f"{where} must be {first} to {first + classes - 1}; got {low} to {high}. {cure}")
     return labels.reshape(-1).astype(np.int16) - np.int16(first)

@@ -27,6 +27,7 @@ IDX: dict[Split, tuple[str, str]] = {
 }
 FIRST = 1
 """EMNIST counts its letters from 1."""
+CURE = "An npz that stands in for EMNIST holds upright letters, A to Z as 0 to 25: bring it into that form."
 EVERY = 5
 """One distinct image of so many of a letter is for the test."""
 ADVICE = Advice(
@@ -105,10 +106,10 @@ def _of_emnist(files: Mapping[str, Stored]) -> Arrays:
 
 def _of_npz(stored: Stored) -> Arrays:
     if not {"x", "y"} <= set(array_names(stored)):
-        return read_splits(stored, SHAPE, len(CLASSES))
+        return read_splits(stored, SHAPE, len(CLASSES), cure=CURE)
     arrays = read_arrays(stored, ("x", "y"))
-    grey = check_images(f"{stored.path}: x", arrays["x"], SHAPE)
-    labels = check_labels(f"{stored.path}: y", arrays["y"], len(grey), len(CLASSES))
+    grey = check_images(f"{stored.path}: x", arrays["x"], SHAPE, cure=CURE)
+    labels = check_labels(f"{stored.path}: y", arrays["y"], len(grey), len(CLASSES), cure=CURE)
     test = for_test(grey, labels)
     if not test.any():
         raise ConfigError(

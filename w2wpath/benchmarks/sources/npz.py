@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from w2wpath.benchmarks.sources.checks import check_images, check_labels
+from w2wpath.benchmarks.sources.checks import AGAIN, check_images, check_labels
 from w2wpath.benchmarks.sources.source import SPLITS, Split
 from w2wpath.benchmarks.sources.stored import MOST_BYTES, Stored
 from w2wpath.errors import ConfigError
@@ -76,9 +76,11 @@ def read_arrays(stored: Stored, names: Sequence[str]) -> dict[str, NDArray[Any]]
 
 
 def read_splits(
-    stored: Stored, shape: tuple[int, ...], classes: int
+    stored: Stored, shape: tuple[int, ...], classes: int, *, cure: str = AGAIN
 ) -> tuple[Mapping[Split, NDArray[np.uint8]], Mapping[Split, NDArray[np.int16]]]:
     """Return images (n, ...) and labels (n,) of each split, from x_train, y_train, x_test, y_test.
+
+    `cure` is what to do where the arrays are something else.
 
     Raises
     ------
@@ -86,9 +88,11 @@ def read_splits(
         As :func:`read_arrays`, or the arrays are not images of `shape` with a label each, one of `classes`.
     """
     arrays = read_arrays(stored, SPLIT_ARRAYS)
-    images = {split: check_images(f"{stored.path}: x_{split}", arrays[f"x_{split}"], shape) for split in SPLITS}
+    images = {
+        split: check_images(f"{stored.path}: x_{split}", arrays[f"x_{split}"], shape, cure=cure) for split in SPLITS
+    }
     labels = {
-        split: check_labels(f"{stored.path}: y_{split}", arrays[f"y_{split}"], len(images[split]), classes)
+        split: check_labels(f"{stored.path}: y_{split}", arrays[f"y_{split}"], len(images[split]), classes, cure=cure)
         for split in SPLITS
     }
     return images, labels
