@@ -1,7 +1,8 @@
 """Scores from how a network learns its training tiles: area under the margin, and small loss.
 
-Both are sums over epochs of what the training forwards said. Their lists remove a known share of the tiles: neither
-method says where to cut without one (AUM's own cut needs a class of planted wrong labels).
+Both are means over all epochs, to the end of the schedule, of what the training forwards said. Their lists remove a
+known share of the tiles: neither method says where to cut without one (AUM's own cut needs a class of planted wrong
+labels).
 """
 
 from __future__ import annotations
