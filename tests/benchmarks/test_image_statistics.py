@@ -161,6 +161,18 @@ def test_trivial_scores_are_what_they_say(tissue: np.ndarray) -> None:
     assert 0.3 < auroc(found["logistic regression, Gini impurity"], is_flipped) < 0.7
 
 
+def test_copies_of_an_image_do_not_answer_for_each_other(tissue: np.ndarray) -> None:
+    rng = np.random.default_rng(0)
+    noise = np.tile(rng.integers(0, 256, (128, 16, 16, 3), dtype=np.uint8), (2, 1, 1, 1))
+    labels, pair_n = np.tile(rng.permutation(np.arange(128) % 2), 2), np.tile(np.arange(128), 2)
+    apart, together = (
+        trivial_scores(noise, labels, group_n)["logistic regression, 1 - p of the label"].mean()
+        for group_n in (None, pair_n)
+    )
+    # what is in the pixels of a copy tells its label, of noise nothing else does
+    assert apart < 0.4 < 0.45 < together < 0.55
+
+
 def test_a_label_too_rare_for_the_logistic_regression_is_refused(tissue: np.ndarray) -> None:
     with pytest.raises(ValueError, match="every label") as caught:
         trivial_scores(tissue[:30], np.arange(30) // 25)

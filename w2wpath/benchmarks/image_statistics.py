@@ -124,19 +124,26 @@ def has_enough_of_each(labels: NDArray[np.integer]) -> bool:
     return bool(np.unique(labels, return_counts=True)[1].min(initial=FOLDS) >= FOLDS) and labels.size > 0
 
 
-def trivial_scores(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> dict[str, Floats]:
+def trivial_scores(
+    images: NDArray[np.uint8], labels: NDArray[np.integer], group_n: NDArray[np.integer] | None = None
+) -> dict[str, Floats]:
     """Score images (n, h, w, 3) uint8 with their labels (n,) by what takes no thought (K4); (n,) by name.
 
     The logistic regression is trained on nine tenths of the images and asked about the last tenth, so that each image
     is scored by a model that has not seen it: once by the Gini impurity of its probabilities, which knows no label,
     once by 1 - p of its label.
 
+    Parameters
+    ----------
+    group_n
+        Images of one group (n,), such as copies of one original, stay in one tenth; None groups none.
+
     Raises
     ------
     ValueError
         A label occurs fewer than ten times.
     """
-    probs_nk = _logistic(images, labels)
+    probs_nk = _logistic(images, labels, group_n)
     given = np.searchsorted(np.unique(labels), labels)
     return {
         "mean brightness": np.asarray((images @ LUMA.astype(np.float64)).mean(axis=(1, 2))),
@@ -147,9 +154,9 @@ def trivial_scores(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> di
     }
 
 
-def _logistic(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> Floats:
+def _logistic(images: NDArray[np.uint8], labels: NDArray[np.integer], group_n: NDArray[np.integer] | None) -> Floats:
     from sklearn.linear_model import LogisticRegression
-    from sklearn.model_selection import cross_val_predict
+    from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
     from sklearn.pipeline import make_pipeline
     from sklearn.preprocessing import StandardScaler
 
@@ -159,7 +166,9 @@ def _logistic(images: NDArray[np.uint8], labels: NDArray[np.integer]) -> Floats:
     pixels = np.reshape(small, (len(images), -1)) / 255.0
     # strong enough a penalty to end in a few dozen steps, which is also what predicts best here
     model = make_pipeline(StandardScaler(), LogisticRegression(C=0.01, max_iter=1000))
-    return np.asarray(cross_val_predict(model, pixels, labels, cv=FOLDS, method="predict_proba"), dtype=np.float64)
+    parts = FOLDS if group_n is None else StratifiedGroupKFold(FOLDS)
+    probs = cross_val_predict(model, pixels, labels, groups=group_n, cv=parts, method="predict_proba")
+    return np.asarray(probs, dtype=np.float64)
 
 
 def _png_bytes(image: NDArray[np.uint8]) -> int:

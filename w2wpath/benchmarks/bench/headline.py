@@ -52,9 +52,9 @@ def scores_of(entry: Entry) -> dict[str, Floats]:
         if study.net(row, fold) is not None:
             found[row] = study.rival(row, fold)[1]
     found[STATISTICS] = study.ground.statistics_n[train]
-    labels = study.ground.table.label[train]
+    labels, groups_n = study.ground.table.label[train], study.ground.table.patient[train]
     if has_enough_of_each(labels):
-        found[TRIVIAL] = trivial_scores(_images(study.ground, train), labels)[LOGISTIC]
+        found[TRIVIAL] = trivial_scores(_images(study.ground, train), labels, groups_n)[LOGISTIC]
     return found
 
 
