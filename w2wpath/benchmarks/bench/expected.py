@@ -27,8 +27,8 @@ KEPT = {
 """Figures that are kept, by table."""
 LEAST = 0.02
 """Least tolerance: other versions and processors round otherwise, and training carries that on."""
-MOST = 1.0
-"""A figure whose tolerance is larger is not kept: of a share of next to nothing every value would do."""
+MOST_WIDE = 2.0
+"""A share of the oracle's gain whose interval is wider, or that has none, is not kept."""
 MOST_TOLD = 5
 Place = tuple[str, str, str, str]
 
@@ -119,8 +119,13 @@ def figures_of(results: Results) -> Iterator[tuple[Place, Figure]]:
 
 def _kept(results: Results) -> Iterator[tuple[Place, Figure]]:
     for place, figure in figures_of(results):
-        if place[3] in KEPT.get(place[1], ()) and np.isfinite(figure.value) and _allowed(figure) <= MOST:
+        if place[3] in KEPT.get(place[1], ()) and np.isfinite(figure.value) and not _of_nothing(place[1], figure):
             yield place, figure
+
+
+def _of_nothing(table: str, figure: Figure) -> bool:
+    """Tell whether it is a share of a gain that may as well be none: every value would do."""
+    return table == "gain" and not figure.high - figure.low <= MOST_WIDE
 
 
 def _allowed(one: Figure) -> float:
