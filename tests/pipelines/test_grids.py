@@ -22,8 +22,9 @@ def named(path: Path) -> str:
 
 
 def test_there_are_grids_of_every_size() -> None:
-    sizes = [f"{base}/grid-{size}.toml" for base in ("cifar10", "mnist") for size in ("3000", "gpu", "small")]
-    assert [named(path) for path in GRIDS] == ["backbones-cifar10.toml", "backbones-mnist.toml", *sizes]
+    sizes = ("grid-3000", "grid-gpu", "grid-small", "rivals-3000")
+    grids = [f"{base}/{size}.toml" for base in ("cifar10", "mnist") for size in sizes]
+    assert [named(path) for path in GRIDS] == ["backbones-cifar10.toml", "backbones-mnist.toml", *grids]
 
 
 @pytest.mark.parametrize("path", GRIDS, ids=named)
