@@ -347,7 +347,7 @@ def test_expected_figures_are_met_and_a_change_is_told(finished: Path) -> None:
     assert run(finished, report_only=True, expect=expected, check=expected, progress=heard).failed == {}
     values = json.loads(expected.read_text("utf-8"))
     assert heard.lines[-1] == f"{expected}: all of its {len(values)} figures are met"
-    assert {one["table"] for one in values} == {"training", "unseen", "accuracy", "headline", "gain", "lead"}
+    assert {one["table"] for one in values} == {"training", "unseen", "accuracy", "headline", "lead"}
     assert all(one["low"] <= one["value"] <= one["high"] for one in values if one["table"] == "accuracy")
     at = next(i for i, one in enumerate(values) if (one["table"], one["row"]) == ("accuracy", "recommended"))
     values[at]["value"] += values[at]["tolerance"] + 0.1
