@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from w2wpath.benchmarks.bench.claims import LEAD, OVER
-from w2wpath.benchmarks.bench.results import Results
+from w2wpath.benchmarks.bench.results import GAIN, Results
 from w2wpath.benchmarks.noise.manifest import KINDS
 from w2wpath.benchmarks.study.resampling import Figure
 from w2wpath.errors import ConfigError, RunError
@@ -125,7 +125,7 @@ def _kept(results: Results) -> Iterator[tuple[Place, Figure]]:
 
 def _of_nothing(table: str, figure: Figure) -> bool:
     """Tell whether it is a share of a gain that may as well be none: every value would do."""
-    return table == "gain" and not figure.high - figure.low <= MOST_WIDE
+    return table == GAIN and not figure.high - figure.low <= MOST_WIDE
 
 
 def _allowed(one: Figure) -> float:
